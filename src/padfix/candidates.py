@@ -1,8 +1,9 @@
 """Which existing tokens may serve as pad, with the evidence for and against each.
 
-`assess` is pure: a `TokenTable` (what reading a tokenizer gives, live or from files) and the ids that
-carry meaning go in, candidates with their evidence come out. Both readers call it, so both give the
-same answer.
+`assess` is pure: a `TokenTable` (what reading a tokenizer gives, live or from files) goes in, candidates
+with their evidence come out, best first within each rung. Both readers call it, so both give the same
+answer. What speaks against a token because of the model (its rows, its EOS ids, its placeholder ids) is
+judged in `padfix.strategies`, where the whole state is known.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Final, Literal
 from padfix.types import Candidate, Token
 
 ModelKind = Literal["BPE", "WordPiece", "Unigram", "WordLevel", "other"]
+
+MAX_RESERVED: Final = 32  # Mistral-Nemo has 992 reserved tokens; more than this many are never looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,5 +50,182 @@ class TokenTable:
     chat_templates: tuple[str, ...] = ()
 
 
-PAD_NAMES: Final = ()
-RESERVED_NAMES: Final = ()
+# A special token is written between brackets: <pad>, [PAD], <|pad|>, <｜▁pad▁｜>, {pad}, __pad__, or as
+# >>NAME<< (Falcon). Words of the name are split at anything that is not a letter or digit.
+_BRACKETED: Final = re.compile(r"(?:[<\[{(].*[>\]})]|__.+__|>>.+<<)", re.DOTALL)
+_WORD: Final = re.compile(r"[A-Za-z]+|\d+")
+_PAD_WORDS: Final = frozenset({"pad", "padding", "padtoken", "padid"})
+_MODALITY: Final = frozenset(
+    "image images img video videos vision visual audio speech sound music patch frame pixel point box "
+    "action motion depth codec mel vq".split()
+)
+_RESERVED_WORDS: Final = frozenset(
+    "reserved unused placeholder dummy spare filler extratoken notused madeupword".split()
+)
+_NUMBERED_WORDS: Final = frozenset("extra control special custom blank empty null".split())
+_MADE_UP: Final = re.compile(r"madeupword\d{4}")  # fairseq's filler to a multiple of eight
+_MAX_NAME: Final = 64  # a longer string is text, not a name
+
+# Where a family's users settled on a token that no pattern would rank first.
+_CONVENTION: Final = {
+    ">>SUFFIX<<": "Falcon's users pad with it (FastChat); a fill-in-the-middle marker that plain text never gives",
+}
+_FALCON_STYLE: Final = re.compile(r">>(?:PREFIX|SUFFIX|MIDDLE)<<")
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The lower-case words of a token's name.
+
+    >>> words("<|finetune_right_pad_id|>")
+    ('finetune', 'right', 'pad', 'id')
+    """
+    return tuple(w.lower() for w in _WORD.findall(text))
+
+
+def names_a_pad(text: str) -> bool:
+    """True for a bracketed token whose name says that it is a pad, of text and not of another modality.
+
+    >>> [t for t in ("<pad>", "[PAD]", "<｜▁pad▁｜>", "pad", "<|image_pad|>", "<|fim_pad|>") if names_a_pad(t)]
+    ['<pad>', '[PAD]', '<｜▁pad▁｜>', '<|fim_pad|>']
+    """
+    if len(text) > _MAX_NAME or not _BRACKETED.fullmatch(text):
+        return False
+    name = set(words(text))
+    return bool(name & _PAD_WORDS) and not name & _MODALITY
+
+
+def names_a_modality(text: str) -> bool:
+    """True for a bracketed token whose name belongs to images, sound or another modality.
+
+    >>> names_a_modality("<|vision_pad|>")
+    True
+    """
+    return len(text) <= _MAX_NAME and bool(_BRACKETED.fullmatch(text)) and bool(set(words(text)) & _MODALITY)
+
+
+def names_a_reserve(text: str) -> bool:
+    """True for a token whose name says that it was kept free: reserved, unused, placeholder, extra ...
+
+    T5's ``<extra_id_N>`` are sentinels of its training and not free.
+
+    >>> [t for t in ("<|reserved_special_token_7|>", "[control_768]", "<extra_id_0>") if names_a_reserve(t)]
+    ['<|reserved_special_token_7|>', '[control_768]']
+    """
+    if len(text) > _MAX_NAME:
+        return False
+    if _MADE_UP.fullmatch(text) or _FALCON_STYLE.fullmatch(text):
+        return True
+    if not _BRACKETED.fullmatch(text):
+        return False
+    name = words(text)
+    found = set(name)
+    if found & _MODALITY or name[:2] == ("extra", "id") or found & _PAD_WORDS:
+        return False
+    numbered = any(w.isdigit() for w in name)
+    return bool(found & _RESERVED_WORDS) or (numbered and bool(found & _NUMBERED_WORDS)) or name == ("reg", "extra")
+
+
+def interesting(text: str) -> bool:
+    """True for a token string that `assess` looks at: a name that means pad, reserve or a modality.
+
+    >>> interesting("<pad>"), interesting("house")
+    (True, False)
+    """
+    return names_a_pad(text) or names_a_reserve(text) or names_a_modality(text)
+
+
+def emits_unk(table: TokenTable) -> bool | None:
+    """Can ordinary text produce the unk token? None where the reader cannot tell.
+
+    Byte fallback and byte-level alphabets have a token for everything; a BPE model without an unk
+    token drops what it does not know.
+
+    >>> emits_unk(TokenTable({}, model_kind="BPE", byte_fallback=True))
+    False
+    """
+    if table.byte_fallback or table.byte_level:
+        return False
+    if table.model_kind == "other":
+        return None
+    return not (table.model_kind == "BPE" and table.model_unk is None)
+
+
+def assess(
+    table: TokenTable,
+    *,
+    unk: Token | None = None,
+    eos: Token | None = None,
+    declared: Token | None = None,
+    wanted: Token | None = None,
+) -> tuple[Candidate, ...]:
+    """Every token that might serve as pad, best first within each kind, with evidence and refusals.
+
+    ``declared`` is the token that the config names as pad, ``wanted`` the one that the caller named.
+
+    >>> table = TokenTable({"<pad>": 10, "a": 0}, (AddedToken("<pad>", 10, special=True),), "BPE")
+    >>> [(c.token.text, c.kind, c.safe) for c in assess(table)]
+    [('<pad>', 'named', True)]
+    """
+    added = {entry.text: entry for entry in table.added}
+    found: list[Candidate] = []
+
+    def judge(token: Token, kind: Literal["config", "named", "reserved", "unk", "eos", "wanted"], *evidence: str) -> None:
+        refused = tuple(_refusals(token, table, added.get(token.text)))
+        found.append(Candidate(token, kind, evidence, refused))
+
+    if wanted is not None and wanted.id is not None:
+        judge(wanted, "wanted", "named by the caller")
+    if declared is not None and declared.id is not None:
+        judge(declared, "config", "the config declares it as its pad")
+    pads = [Token(text, i) for text, i in table.vocab.items() if names_a_pad(text)]
+    for token in sorted(pads, key=_pad_rank):
+        judge(token, "named", "its name says pad")
+    reserves = [Token(text, i) for text, i in table.vocab.items() if names_a_reserve(text)]
+    for token in sorted(reserves, key=_reserve_rank)[:MAX_RESERVED]:
+        judge(token, "reserved", _CONVENTION.get(token.text, "its name says that it was kept free"))
+    if unk is not None and unk.id is not None:
+        emitted = emits_unk(table)
+        refused = [*_refusals(unk, table, added.get(unk.text))]
+        if emitted is not False:
+            refused.append("ordinary text can produce it" if emitted else "it is not known whether text can produce it")
+        evidence = ("no text can produce it: every byte has a token of its own",) if emitted is False else ()
+        found.append(Candidate(unk, "unk", evidence, tuple(refused)))
+    if eos is not None and eos.id is not None:
+        found.append(Candidate(eos, "eos", ("the tokenizer's own EOS",)))
+    return tuple(found)
+
+
+def with_added(candidates: Iterable[Candidate], token: Token) -> tuple[Candidate, ...]:
+    """The candidates after a new special token was added: in its place if its name says pad."""
+    kept = tuple(candidates)
+    if not names_a_pad(token.text) or any(c.token == token and c.kind == "named" for c in kept):
+        return kept
+    new = Candidate(token, "named", ("its name says pad",))
+    before = [c for c in kept if c.kind in ("wanted", "config")]
+    named = sorted([*(c for c in kept if c.kind == "named"), new], key=lambda c: _pad_rank(c.token))
+    after = [c for c in kept if c.kind in ("reserved", "unk", "eos")]
+    return (*before, *named, *after)
+
+
+def _refusals(token: Token, table: TokenTable, entry: AddedToken | None) -> Iterable[str]:
+    if names_a_modality(token.text):
+        yield "its name belongs to another modality (image, audio, video), whose placeholder it may be"
+    if token.id in table.template_ids:
+        yield "the post-processor puts it around every text"
+    if any(token.text in template for template in table.chat_templates):
+        yield "the chat template uses it"
+    if entry is not None and entry.normalized and table.folding:
+        yield "it is matched after the normaliser folded the text, so other spellings produce it too"
+
+
+def _pad_rank(token: Token) -> tuple[int, int]:
+    """Plainest name first (<pad> before <|finetune_right_pad_id|> before <fim_pad>), then highest id."""
+    name = set(words(token.text))
+    plain = 0 if name <= {"pad", "padding", "token", "id", "padtoken", "padid"} else 2 if "fim" in name else 1
+    return (plain, -(token.id or 0))
+
+
+def _reserve_rank(token: Token) -> tuple[int, int]:
+    """The highest id first, since it is the least likely to be given a meaning later."""
+    rank = 0 if token.text in _CONVENTION else 2 if _FALCON_STYLE.fullmatch(token.text) else 1
+    return (rank, -(token.id or 0))

@@ -68,12 +68,13 @@ class Token:
 class Candidate:
     """An existing token that might serve as pad, with the evidence for and against.
 
-    ``kind`` is the rung it belongs to: ``"config"``, ``"named"``, ``"reserved"``, ``"unk"`` or ``"eos"``.
+    ``kind`` is the rung it belongs to: ``"config"``, ``"named"``, ``"reserved"``, ``"unk"``, ``"eos"``, or
+    ``"wanted"`` for a token that the caller named with ``pad_token=``.
     ``refused`` says why it may not be used (empty: it may); ``evidence`` what speaks for it.
     """
 
     token: Token
-    kind: Literal["config", "named", "reserved", "unk", "eos"]
+    kind: Literal["config", "named", "reserved", "unk", "eos", "wanted"]
     evidence: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
 
@@ -87,8 +88,8 @@ class Candidate:
 class PadRow:
     """The pad's own input embedding row, measured on live weights (all norms are L2, in fp32)."""
 
-    norm: float
-    median_norm: float
+    norm: float | None  # None: foretold by a plan, not measured
+    median_norm: float | None
     zero: bool
     finite: bool
     duplicate_of: int | None = None
@@ -137,6 +138,7 @@ class PadState:
     n_tokens: int | None = None  # len(tok)
     max_id: int | None = None
     holes: int = 0  # ids below max_id that no token has
+    next_id: int | None = None  # the id that a new token has after save and reload
     padding_side: Side = "right"
     pad_settable: bool = True
     serializable: bool = True  # the backend survives a JSON round trip, so a new id can be foretold
@@ -237,7 +239,7 @@ class PadState:
 
 
 _NOT_PORTABLE: Final = (
-    "source", "has_model", "live", "pad_settable", "serializable", "pad_is_added", "backend_padding", "pad_by_major",
+    "source", "has_model", "live", "pad_settable", "serializable", "next_id", "pad_is_added", "backend_padding", "pad_by_major",
     "has_generation_config", "adapter", "adapter_rows", "padding_idx", "pad_row", "dtype", "device",
     "sharded", "offloaded", "wrappers", "locations", "problems",
 )  # fmt: skip
