@@ -250,6 +250,43 @@ def _present(value: ConfigId) -> ConfigId:
     return None if value is ABSENT else value
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One or more collated batches of a training run, as plain tuples: what the training rules read.
+
+    ``ids``, ``mask``, ``position_ids`` and ``labels`` have one tuple of ints per row, ``(T,)`` each; rows of
+    different batches may differ in T. ``labels`` are token labels (-100: not trained); for ``seq2seq`` they
+    belong to the target and have their own length. ``texts`` says where the real text lies in each row, as
+    half-open ``(start, stop)`` pairs: one per row, several where texts are packed; everything outside is
+    padding. ``texts_from`` is where that knowledge comes from, the most reliable first: the user's own
+    ``"rows"`` before collation, the ``"positions"`` of a packed row, the ``"mask"``, the run of ``"pad"`` ids.
+    """
+
+    ids: tuple[tuple[int, ...], ...]
+    mask: tuple[tuple[int, ...], ...] | None = None  # 0: hidden
+    labels: tuple[tuple[int, ...], ...] | None = None
+    position_ids: tuple[tuple[int, ...], ...] | None = None
+    texts: tuple[tuple[tuple[int, int], ...], ...] = ()
+    texts_from: Literal["rows", "positions", "mask", "pad"] = "mask"
+    objective: Literal["causal", "masked", "seq2seq", "tokens", "rows"] = "causal"
+    packed: bool = False
+    cut: tuple[bool, ...] = ()  # per row: its text (seq2seq: its target) ends at a maximum length
+    names: tuple[str, ...] = ()  # per row, as findings call it: "row 3", "row 0 (chosen)"
+    decoded: tuple[tuple[int, str], ...] = ()  # every id of the batch and its token
+    not_finite: tuple[int, ...] | None = None  # rows with a NaN or infinite logit; None: not run
+    router_loss: bool = False  # a mixture of experts trains its router's load-balancing loss
+    collator: str = ""  # the class or function that made it
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Tokens of real text per row."""
+        return tuple(sum(stop - start for start, stop in spans) for spans in self.texts)
+
+    def text_of(self, token_id: int) -> str:
+        """The token string of an id, as far as the tokenizer knows it."""
+        return next((text for known, text in self.decoded if known == token_id), f"id {token_id}")
+
+
 @dataclass(frozen=True, slots=True)
 class Edit:
     """One change of one place.
