@@ -1,0 +1,566 @@
+"""Ways to obtain a pad token: a state goes in, a plan comes out. One function each.
+
+Strategies are pure. They never see a model, only a `PadState`, so each can be previewed, audited and
+property-tested before anything is written. Adding one is a function with ``@strategy("name")``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from padfix.candidates import with_added
+from padfix.errors import StrategyError
+from padfix.types import ABSENT, Candidate, ConfigId, Edit, PadRow, PadState, Plan, Token
+
+Init = Literal["mean", "zero"]
+Fault = Literal["missing", "no-id", "negative", "out-of-range", "eos"]
+
+NEW_NAMES: Final = ("[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<|pad_token|>")
+
+FAULTS: Final[dict[Fault, str]] = {
+    "missing": "the tokenizer has no pad token",
+    "no-id": "the pad token is a string without an id, so padding fails or silently uses unk",
+    "negative": "the pad id is negative",
+    "out-of-range": "the pad id is not below the rows of every vocabulary matrix, so a padded batch fails",
+    "eos": "the pad token is the EOS token: a collator that masks labels by id then masks every EOS",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the caller asked for beside the strategy's name."""
+
+    wanted: str | None = None
+    init: Init | None = None
+    multiple_of: int | None = None
+
+
+Strategy = Callable[[PadState, Options], Plan]
+STRATEGIES: Final[dict[str, Strategy]] = {}
+
+
+def strategy(name: str) -> Callable[[Strategy], Strategy]:
+    """Register a strategy under the name that users type."""
+
+    def register(function: Strategy) -> Strategy:
+        if name in STRATEGIES:
+            raise ValueError(f"two strategies are called {name!r}")
+        STRATEGIES[name] = function
+        return function
+
+    return register
+
+
+def plan(
+    state: PadState,
+    strategy: str = "auto",
+    *,
+    pad_token: str | None = None,
+    init: Init | None = None,
+    multiple_of: int | None = None,
+) -> Plan:
+    """What ``strategy`` would do to this state, and why. Nothing is touched.
+
+    A pad that is valid and distinct is kept by every strategy unless ``pad_token`` names another.
+    Raises `StrategyError` when the strategy does not apply.
+
+    >>> state = PadState(eos=Token("</s>", 2), n_tokens=3, max_id=2, next_id=3)
+    >>> plan(state, "eos").pad
+    Token(text='</s>', id=2)
+    """
+    options = _validated(strategy, pad_token, init, multiple_of)
+    fault = pad_fault(state)
+    wants_other = pad_token is not None and (state.pad is None or state.pad.text != pad_token)
+    if fault is None and not wants_other:
+        return _keep(state, strategy, options)
+    if state.pad is not None and (reason := _identity(state)) and (fault is None or fault == "eos"):
+        if wants_other:
+            raise StrategyError(f"the pad {state.pad} must stay: {reason}. No other pad keeps this model's outputs.")
+        return Plan(strategy, "keep", state.pad, (), (f"the pad {state.pad} is kept: {reason}",))
+    if fault == "eos" and strategy == "auto" and not wants_other:
+        return _explain_eos(state)
+    if not state.pad_settable:
+        raise StrategyError(
+            f"{state.tokenizer_class} does not let its pad token be set ({_fault_text(state, fault)}); "
+            "use the pad it has, or load the tokenizer with another class"
+        )
+    if wants_other and pad_token is not None and strategy not in ("add", "spare"):
+        return _exactly(state, strategy, pad_token, options)
+    made = STRATEGIES[strategy](state, options)
+    lead = (f"{FAULTS[fault]}",) if fault is not None else ()
+    return dataclasses.replace(made, strategy=strategy, reasons=(*lead, *made.reasons))
+
+
+def pad_fault(state: PadState) -> Fault | None:
+    """What is wrong with the pad that the tokenizer has, or None when it is valid and distinct.
+
+    Equal to EOS means the tokenizer's own EOS, or the only end id where it has none. A pad that is
+    merely in the list of stop ids is by design in many models (Qwen) and no fault.
+    """
+    pad = state.pad
+    if pad is None:
+        return "missing"
+    if pad.id is None:
+        return "no-id"
+    if pad.id < 0:
+        return "negative"
+    if state.rows is not None and pad.id >= state.rows:
+        return "out-of-range"
+    if (state.eos is not None and pad.id == state.eos.id) or (state.eos is None and pad.id in state.eos_ids):
+        return "eos"
+    return None
+
+
+# --- the strategies ---------------------------------------------------------------------------------
+
+
+@strategy("auto")
+def _auto(state: PadState, options: Options) -> Plan:
+    """The first rung that applies; never changes the shape of a weight."""
+    passed: list[str] = []
+    for rung in (_declared, _named, _reserved, _spare, _unk):
+        try:
+            found = rung(state, options)
+        except StrategyError as error:
+            passed.append(str(error))
+            continue
+        return dataclasses.replace(found, reasons=(*found.reasons, *(f"not taken: {why}" for why in passed)))
+    if state.head in ("classifier", "token-classifier") and (state.has("pools-on-pad") or state.has("pools-on-eos")):
+        raise StrategyError(
+            "no existing token can serve as pad, and EOS must not: this classifier pools by it, so a text that "
+            "ends in EOS would be scored one token early. Use strategy='add' (a new token and one new row). "
+            + _because(passed)
+        )
+    try:
+        found = _eos(state, options)
+    except StrategyError as error:
+        raise StrategyError(f"{error}. Use strategy='add' (a new token). {_because(passed)}") from None
+    return dataclasses.replace(found, reasons=(*found.reasons, *(f"not taken: {why}" for why in passed)))
+
+
+@strategy("eos")
+def _eos(state: PadState, options: Options) -> Plan:
+    """Reuse the tokenizer's own EOS."""
+    eos = state.eos
+    if eos is None or eos.id is None:
+        raise StrategyError("the tokenizer has no EOS token with an id, so it cannot be reused as pad")
+    if why := _outside(eos, state):
+        raise StrategyError(f"EOS {eos} cannot be the pad: {why}")
+    if options.init is not None:
+        raise StrategyError(f"init={options.init!r} would overwrite the row of EOS {eos}, which the model needs")
+    if state.head == "classifier" and state.has("pools-on-eos"):
+        raise StrategyError(
+            f"EOS {eos} cannot be the pad of this classifier: it pools the EOS tokens and fails on a batch whose rows "
+            "hold different numbers of them. Use strategy='add'"
+        )
+    reasons = [f"reuses the tokenizer's own EOS {eos}: no weight changes"]
+    if len(state.eos_ids) > 1:
+        reasons.append(f"of the end ids {list(state.eos_ids)} the tokenizer's own is taken")
+    return Plan("eos", "eos", eos, _agree(state, eos, as_eos=True), tuple(reasons), _eos_warnings(state, eos))
+
+
+@strategy("unk")
+def _unk(state: PadState, options: Options) -> Plan:
+    """Reuse unk where the tokenizer can never emit it."""
+    _refuse_init(options, "unk")
+    return _existing(state, "unk", "unk", ())
+
+
+@strategy("reserved")
+def _reserved(state: PadState, options: Options) -> Plan:
+    """Reuse a token that was kept free (reserved, unused, placeholder ...)."""
+    return _existing(state, "reserved", "reserved", _overwrite(options))
+
+
+@strategy("spare")
+def _spare(state: PadState, options: Options) -> Plan:
+    """Give a new token the id of an embedding row that exists and no token uses. Writes no row."""
+    _refuse_init(options, "spare")
+    new = _new_token(state, options, "spare")
+    assert new.id is not None
+    rows = state.rows
+    if rows is None:
+        raise StrategyError("no spare row: without a model the rows of the embeddings are unknown")
+    if new.id >= rows:
+        raise StrategyError(f"no spare row: the next id is {new.id} and the smallest vocabulary matrix has {rows} rows")
+    edits = (Edit("tokenizer", "added_token", None, new), *_agree(state, new))
+    return Plan(
+        "spare",
+        "spare",
+        new,
+        edits,
+        (f"gives {new.text!r} the id {new.id}, one of {rows - new.id} rows that exist and no token uses: no weight changes",),
+        ("never call resize_token_embeddings(len(tok)) on this model: it would cut the spare rows off",),
+    )
+
+
+@strategy("add")
+def _add(state: PadState, options: Options) -> Plan:
+    """Add a new token, and grow every vocabulary-sized matrix that has no row for it."""
+    new = _new_token(state, options, "add")
+    init: Init = options.init or "mean"
+    growth = tuple(_growth(state, new, options.multiple_of))
+    reasons = [f"adds {new.text!r} as id {new.id}"]
+    if growth:
+        grown = ", ".join(f"{e.key.replace('_', ' ')} {e.before} -> {e.after}" for e in growth if e.target == "weights")
+        reasons.append(f"grows {grown}, new rows: {_INIT[init]}")
+    elif state.rows is not None:
+        reasons.append(f"no matrix grows: all have at least {state.rows} rows")
+    warnings = ()
+    if not state.has_model:
+        warnings = (f"there is no model here: its embeddings need at least {(new.id or 0) + 1} rows for this tokenizer",)
+    edits = (Edit("tokenizer", "added_token", None, new), *growth, *_agree(state, new))
+    if not growth and options.init is not None and state.has_model:
+        edits = (*edits, Edit("weights", "pad_row", "kept", options.init))
+    return Plan("add", "add", new, edits, tuple(reasons), warnings, init)
+
+
+_INIT: Final = {
+    "mean": "the mean of the existing rows",
+    "zero": "zero in the input matrix, the mean of the existing rows in an untied output matrix",
+}
+
+
+def _declared(state: PadState, options: Options) -> Plan:
+    return _existing(state, "config", "config", _overwrite(options))
+
+
+def _named(state: PadState, options: Options) -> Plan:
+    return _existing(state, "named", "named", _overwrite(options))
+
+
+def _exactly(state: PadState, name: str, text: str, options: Options) -> Plan:
+    """The token that the caller named, if it is in the vocabulary and nothing speaks against it."""
+    if state.eos is not None and state.eos.text == text:
+        return dataclasses.replace(_eos(state, options), strategy=name)
+    found = next((c for c in state.candidates if c.kind == "wanted" and c.token.text == text), None)
+    if found is None:
+        rows, new = state.rows, state.next_id
+        if rows is not None and new is not None and new < rows:
+            return dataclasses.replace(_spare(state, options), strategy=name)
+        raise StrategyError(
+            f"pad_token={text!r} is not in the vocabulary of {state.tokenizer_class or 'the tokenizer'} "
+            f"({state.n_tokens} tokens); use strategy='add' to add it, which needs a new embedding row"
+        )
+    against = _against(found, state)
+    if state.unk is not None and found.token.id == state.unk.id and state.unk_emitted is not False:
+        against = (*against, "it is the unk token, and ordinary text can produce it")
+    if against:
+        raise StrategyError(f"pad_token={text!r} cannot be the pad: {'; '.join(against)}")
+    edits = (*_agree(state, found.token), *_pad_row_edit(state, found.token, options.init))
+    return Plan(name, "named", found.token, edits, (f"uses {found.token}, as asked",))
+
+
+# --- shared parts -----------------------------------------------------------------------------------
+
+
+def _keep(state: PadState, name: str, options: Options) -> Plan:
+    assert state.pad is not None
+    reasons = [f"keeps the pad {state.pad}: it is valid and distinct"]
+    edits = _agree(state, state.pad)
+    if options.init is not None and state.has_model:
+        row = _pad_row_edit(state, state.pad, options.init)
+        edits = (*edits, *row)
+        reasons.append(
+            f"sets its own input row to {options.init}, as asked" if row else f"its input row is {options.init} already"
+        )
+    if any(e.key == "pad_token_id" for e in edits):
+        reasons.append("brings the configs in step with it")
+    return Plan(name, "keep", state.pad, edits, tuple(reasons), (), options.init)
+
+
+def _explain_eos(state: PadState) -> Plan:
+    """auto keeps a pad that works; EOS as pad works, and the user must know what it means."""
+    assert state.pad is not None
+    better = next((c for c in state.candidates if c.kind in ("config", "named", "reserved") and not _against(c, state)), None)
+    if better is not None:
+        way = f"pad_token={better.token.text!r}"
+    elif state.rows is not None and state.next_id is not None and state.next_id < state.rows:
+        way = "strategy='spare'"
+    else:
+        way = "strategy='add'"
+    reasons = (
+        f"keeps the pad {state.pad}, which is the EOS token: it works with an attention mask, and many makers ship it so",
+        f"to train with a pad of its own, name the repair: {way}",
+    )
+    return Plan("auto", "keep", state.pad, (), reasons, _eos_warnings(state, state.pad))
+
+
+def _existing(state: PadState, kind: str, rung: str, extra: tuple[Init, ...]) -> Plan:
+    """Adopt the first candidate of this kind that nothing speaks against."""
+    tried: list[str] = []
+    for candidate in state.candidates:
+        if candidate.kind != kind:
+            continue
+        against = _against(candidate, state)
+        if not against:
+            token = candidate.token
+            edits = (*_agree(state, token), *(e for init in extra for e in _pad_row_edit(state, token, init)))
+            why = f"; {candidate.evidence[0]}" if candidate.evidence else ""
+            return Plan(rung, rung, token, edits, (f"reuses {token}{why}: no weight changes" if not extra else f"reuses {token}{why}",))
+        tried.append(f"{candidate.token}: {', '.join(against)}")
+    label = {"config": "no usable pad declared by the config", "named": "no usable token named as a pad",
+             "reserved": "no usable reserved token", "unk": "no usable unk token"}[kind]  # fmt: skip
+    shown = tried[:3] + ([f"and {len(tried) - 3} more"] if len(tried) > 3 else [])
+    raise StrategyError(f"{label}" + (f" ({'; '.join(shown)})" if shown else ""))
+
+
+def _against(candidate: Candidate, state: PadState) -> tuple[str, ...]:
+    """Everything that speaks against a candidate: the tokenizer's evidence and the model's."""
+    return (*candidate.refused, *_conflicts(candidate.token, state))
+
+
+def _conflicts(token: Token, state: PadState) -> Iterable[str]:
+    if token.id is None:
+        yield "it is not in the vocabulary"
+        return
+    if token.id in state.eos_ids:
+        yield "it ends a text (an EOS or stop id)"
+    if state.bos is not None and token.id == state.bos.id:
+        yield "it is BOS"
+    for role, special in state.specials:
+        if role in ("cls", "sep", "mask") and special.id == token.id:
+            yield f"it is {role.upper()}"
+        elif role not in ("additional", "cls", "sep", "mask") and special.id == token.id:
+            yield f"it is the tokenizer's {role} token"
+    for key, value in state.config_token_ids:
+        if value == token.id:
+            yield f"the config gives it a meaning ({key})"
+    if why := _outside(token, state):
+        yield why
+
+
+def _outside(token: Token, state: PadState) -> str | None:
+    rows = state.rows
+    if token.id is not None and rows is not None and token.id >= rows:
+        return f"its id {token.id} is not below the {rows} rows of the smallest vocabulary matrix"
+    return None
+
+
+def _identity(state: PadState) -> str | None:
+    """Why the pad of this architecture may never become another token, if so."""
+    if state.has("positions-from-pad"):
+        return f"{state.model_type} computes its positions from the pad id"
+    if state.has("pad-is-semantic"):
+        return f"the pad's identity carries meaning in {state.model_type}"
+    return None
+
+
+def _new_token(state: PadState, options: Options, name: str) -> Token:
+    if not state.serializable:
+        raise StrategyError(
+            f"strategy={name!r} needs a tokenizer whose backend can be serialised, so that the new token's id after a "
+            f"reload is known; {state.tokenizer_class} cannot be. Use 'eos', 'unk' or 'reserved'"
+        )
+    if state.next_id is None:
+        raise StrategyError(f"strategy={name!r}: the id of a new token is not known for {state.tokenizer_class}")
+    taken = {c.token.text for c in state.candidates}
+    if options.wanted is not None:
+        found = next((c for c in state.candidates if c.kind == "wanted" and c.token.text == options.wanted), None)
+        if found is not None:
+            raise StrategyError(
+                f"pad_token={options.wanted!r} is already in the vocabulary as id {found.token.id}; "
+                "leave the strategy out to use that token"
+            )
+        return Token(options.wanted, state.next_id)
+    return Token(next((n for n in NEW_NAMES if n not in taken), f"<|pad_{state.next_id}|>"), state.next_id)
+
+
+def _growth(state: PadState, new: Token, multiple_of: int | None) -> Iterable[Edit]:
+    """Rows for the new id, per matrix: never fewer than before, a matrix with spare rows untouched."""
+    assert new.id is not None
+    grown: dict[str, int] = {}
+    for key in ("input_rows", "output_rows", "output_bias_rows"):
+        rows: int | None = getattr(state, key)
+        if rows is not None and rows <= new.id:
+            grown[key] = _rounded(new.id + 1, rows, multiple_of)
+            yield Edit("weights", key, rows, grown[key])
+    # A matrix's row count is config.vocab_size in the output where the two differ (Mllama's input has 8 more).
+    after = grown.get("output_rows", grown.get("input_rows") if state.output_rows is None else None)
+    if after is not None and state.vocab_size is not None and after > state.vocab_size:
+        path = state.text_config_pad_ids[0][0] if state.text_config_pad_ids else ""
+        yield Edit(f"config.{path}" if path else "config", "vocab_size", state.vocab_size, after)
+
+
+def _rounded(needed: int, rows: int, multiple_of: int | None) -> int:
+    """Rows rounded up so that a nice vocabulary stays nice: 128256 (64 divides it) becomes 128320.
+
+    >>> _rounded(128257, 128256, None), _rounded(50258, 50257, None), _rounded(33, 32, 8)
+    (128320, 50258, 40)
+    """
+    step = multiple_of if multiple_of is not None else min(64, rows & -rows) if rows else 1
+    return -(-needed // step) * step
+
+
+def _agree(state: PadState, pad: Token, *, as_eos: bool = False) -> tuple[Edit, ...]:
+    """The edits that make every place name this pad."""
+    edits: list[Edit] = []
+    if state.pad != pad:
+        edits.append(Edit("tokenizer", "pad_token", state.pad, pad))
+    if not state.has_model:
+        return tuple(edits)
+    edits.extend(_config_edits(state, _config_value(state, pad, as_eos)))
+    if state.has_generation_config and not _fixed_config(state, state.generation_pad_id) and state.generation_pad_id != pad.id:
+        edits.append(Edit("generation_config", "pad_token_id", state.generation_pad_id, pad.id))
+    edits.extend(_padding_idx_edit(state, pad, as_eos))
+    return tuple(edits)
+
+
+def _config_value(state: PadState, pad: Token, as_eos: bool) -> int | None:
+    """What config.pad_token_id should be.
+
+    A causal model that builds ``padding_idx`` from the config gets None with pad = EOS: written there
+    it comes back after a reload as ``padding_idx = eos``, and the gradient of the EOS input row is
+    exactly 0.0 from then on. A classifier needs the id to find the last real token.
+    """
+    if as_eos and state.head == "causal" and state.has("padding-idx-from-config"):
+        return None
+    return pad.id
+
+
+def _config_edits(state: PadState, value: int | None) -> Iterable[Edit]:
+    for path, now in state.text_config_pad_ids:
+        if _differs(now, value) and not _fixed_config(state, now):
+            yield Edit(f"config.{path}", "pad_token_id", now, value)
+    now = state.config_pad_id
+    # transformers 5 gives some composite configs no such key at the top: what is not there is not added
+    if (now is ABSENT and state.text_config_pad_ids) or not _differs(now, value) or _fixed_config(state, now):
+        return
+    yield Edit("config", "pad_token_id", now, value)
+
+
+def _differs(now: ConfigId, value: int | None) -> bool:
+    return now != value and not (now is ABSENT and value is None)
+
+
+def _fixed_config(state: PadState, now: ConfigId) -> bool:
+    """True where the config's pad id has a meaning of its own and must not follow the tokenizer's."""
+    rows = state.rows
+    usable = isinstance(now, int) and now >= 0 and (rows is None or now < rows)
+    return usable and _identity(state) is not None
+
+
+def _padding_idx_edit(state: PadState, pad: Token, as_eos: bool) -> Iterable[Edit]:
+    """Move a live ``padding_idx`` that would stop another token's input row from training."""
+    now = state.padding_idx
+    if now is None or state.has("positions-from-pad"):
+        return
+    if as_eos:
+        if now == pad.id:
+            yield Edit("model", "padding_idx", now, None)
+    elif now != pad.id and (now in state.eos_ids or (state.pad is not None and now == state.pad.id)):
+        yield Edit("model", "padding_idx", now, pad.id)
+
+
+def _overwrite(options: Options) -> tuple[Init, ...]:
+    return (options.init,) if options.init is not None else ()
+
+
+def _pad_row_edit(state: PadState, pad: Token, init: Init | None) -> Iterable[Edit]:
+    if init is None or not state.has_model:
+        return
+    row = state.pad_row if state.pad == pad else None
+    if row is not None and (row.zero if init == "zero" else row.mean is True):
+        return
+    yield Edit("weights", "pad_row", "kept", init)
+
+
+def _refuse_init(options: Options, name: str) -> None:
+    if options.init is not None:
+        raise StrategyError(f"init={options.init!r} does not go with {name!r}, which writes no row; use strategy='add'")
+
+
+def _eos_warnings(state: PadState, eos: Token) -> tuple[str, ...]:
+    notes = [
+        f"pad = EOS: transformers' DataCollatorForLanguageModeling masks labels by id, so it masks every {eos.text!r} and the "
+        "model never learns to stop; mask by position (padfix.positional_labels) or use a pad of its own"
+    ]
+    if state.head == "causal" and state.has("padding-idx-from-config"):
+        notes.append(
+            "config.pad_token_id stays None: written there it returns after a reload as padding_idx = EOS, and that input row "
+            "never trains again. A Trainer may write the id back; padfix.sanity_check tells"
+        )
+    if state.head == "classifier":
+        notes.append("this classifier pools the last token that is not the pad: a text that ends in EOS is scored one token early")
+    return tuple(notes)
+
+
+def _because(passed: list[str]) -> str:
+    return "Not taken: " + "; ".join(passed) if passed else ""
+
+
+def _fault_text(state: PadState, fault: Fault | None) -> str:
+    return FAULTS[fault] if fault is not None else f"its pad is {state.pad}"
+
+
+def _validated(name: str, pad_token: str | None, init: str | None, multiple_of: int | None) -> Options:
+    if name not in STRATEGIES:
+        raise StrategyError(f"unknown strategy {name!r}; there are {', '.join(map(repr, STRATEGIES))}")
+    if init not in (None, "mean", "zero"):
+        raise StrategyError(f"unknown init {init!r}; there are 'mean' and 'zero'")
+    if multiple_of is not None and (isinstance(multiple_of, bool) or not isinstance(multiple_of, int) or multiple_of < 1):
+        raise StrategyError(f"multiple_of must be a positive integer, found {multiple_of!r}")
+    if pad_token is not None and (not isinstance(pad_token, str) or not pad_token.strip()):
+        raise StrategyError(f"pad_token must be a non-empty string, found {pad_token!r}")
+    checked: Init | None = "mean" if init == "mean" else "zero" if init == "zero" else None
+    return Options(pad_token, checked, multiple_of)
+
+
+# --- projection -------------------------------------------------------------------------------------
+
+
+def project(plan: Plan, state: PadState) -> PadState:
+    """The state after the plan's edits, without touching anything (`Plan.project`)."""
+    for edit in plan.edits:
+        state = _projected(state, edit)
+    return state
+
+
+def _projected(state: PadState, edit: Edit) -> PadState:
+    after = edit.after
+    match (edit.target, edit.key):
+        case ("tokenizer", "added_token"):
+            return _with_token(state, after)
+        case ("tokenizer", "pad_token"):
+            return dataclasses.replace(state, pad=after, pad_row=None)
+        case ("generation_config", "pad_token_id"):
+            return dataclasses.replace(state, generation_pad_id=after)
+        case ("config", "pad_token_id"):
+            return dataclasses.replace(state, config_pad_id=after)
+        case (_, "vocab_size"):
+            return dataclasses.replace(state, vocab_size=after)
+        case (target, "pad_token_id") if target.startswith("config."):
+            path = target.removeprefix("config.")
+            ids = tuple((p, after if p == path else v) for p, v in state.text_config_pad_ids)
+            return dataclasses.replace(state, text_config_pad_ids=ids)
+        case ("model", "padding_idx"):
+            return dataclasses.replace(state, padding_idx=after)
+        case ("weights", "pad_row"):
+            row = PadRow(0.0 if after == "zero" else None, None, zero=after == "zero", finite=True, mean=after == "mean")
+            return dataclasses.replace(state, pad_row=row)
+        case ("weights", "input_rows"):
+            # a table left behind at the old row count would be refused, so those of the same height grow too
+            others = tuple((name, after if rows == edit.before else rows) for name, rows in state.other_rows)
+            return dataclasses.replace(state, input_rows=after, other_rows=others)
+        case ("weights", "output_rows"):
+            return dataclasses.replace(state, output_rows=after)
+        case ("weights", "output_bias_rows"):
+            return dataclasses.replace(state, output_bias_rows=after)
+        case _:
+            raise ValueError(f"an edit that no strategy makes: {edit}")
+
+
+def _with_token(state: PadState, token: Token) -> PadState:
+    assert token.id is not None and state.n_tokens is not None and state.max_id is not None
+    top, count = max(state.max_id, token.id), state.n_tokens + 1
+    return dataclasses.replace(
+        state,
+        n_tokens=count,
+        max_id=top,
+        holes=top + 1 - count,
+        next_id=count,
+        candidates=with_added(state.candidates, token),
+    )
