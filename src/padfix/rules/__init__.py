@@ -1,1 +1,47 @@
+"""The rule catalogue: importing it registers every rule; `check` runs them.
 
+One module per family, found by itself: ``identity`` 0xx, ``weights`` 1xx, ``agreement`` 2xx,
+``inference`` 3xx, ``training`` 4xx, ``architecture`` 5xx, ``deployment`` 6xx.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from padfix.rules.registry import (
+    READS,
+    RULES,
+    TASKS,
+    Hit,
+    Rule,
+    Task,
+    also,
+    check,
+    check_pair,
+    check_verdict,
+    default_task,
+    resolve,
+    rule,
+    show,
+)
+
+for _module in sorted(module.name for module in pkgutil.iter_modules(__path__)):
+    importlib.import_module(f"{__name__}.{_module}")
+
+__all__ = [
+    "READS",
+    "RULES",
+    "TASKS",
+    "Hit",
+    "Rule",
+    "Task",
+    "also",
+    "check",
+    "check_pair",
+    "check_verdict",
+    "default_task",
+    "resolve",
+    "rule",
+    "show",
+]
