@@ -38,16 +38,18 @@ from padfix.types import (
 )
 
 if TYPE_CHECKING:
-    from padfix.api import audit, audit_many, ensure_pad, fix_checkpoint, inspect, plan, sanity_check, verify
+    from padfix.api import ensure_pad, inspect, plan, sanity_check, verify
+    from padfix.auditing import audit, audit_many
     from padfix.training.callback import PadCheckCallback
     from padfix.training.collators import positional_labels
+    from padfix.write.checkpoint import fix_checkpoint
 
 _LAZY = {
     "PadCheckCallback": "padfix.training.callback",
-    "audit": "padfix.api",
-    "audit_many": "padfix.api",
+    "audit": "padfix.auditing",
+    "audit_many": "padfix.auditing",
     "ensure_pad": "padfix.api",
-    "fix_checkpoint": "padfix.api",
+    "fix_checkpoint": "padfix.write.checkpoint",
     "inspect": "padfix.api",
     "plan": "padfix.api",
     "positional_labels": "padfix.training.collators",
@@ -77,8 +79,8 @@ __all__ = [
     "SourceError",
     "StrategyError",
     "Token",
-    "VerificationError",
     "Verdict",
+    "VerificationError",
     "audit",
     "audit_many",
     "ensure_pad",

@@ -56,13 +56,35 @@ _BRACKETED: Final = re.compile(r"(?:[<\[{(].*[>\]})]|__.+__|>>.+<<)", re.DOTALL)
 _WORD: Final = re.compile(r"[A-Za-z]+|\d+")
 _PAD_WORDS: Final = frozenset({"pad", "padding", "padtoken", "padid"})
 _MODALITY: Final = frozenset(
-    "image images img video videos vision visual audio speech sound music patch frame pixel point box "
-    "action motion depth codec mel vq".split()
+    [
+        "image",
+        "images",
+        "img",
+        "video",
+        "videos",
+        "vision",
+        "visual",
+        "audio",
+        "speech",
+        "sound",
+        "music",
+        "patch",
+        "frame",
+        "pixel",
+        "point",
+        "box",
+        "action",
+        "motion",
+        "depth",
+        "codec",
+        "mel",
+        "vq",
+    ]
 )
 _RESERVED_WORDS: Final = frozenset(
-    "reserved unused placeholder dummy spare filler extratoken notused madeupword".split()
+    ["reserved", "unused", "placeholder", "dummy", "spare", "filler", "extratoken", "notused", "madeupword"]
 )
-_NUMBERED_WORDS: Final = frozenset("extra control special custom blank empty null".split())
+_NUMBERED_WORDS: Final = frozenset(["extra", "control", "special", "custom", "blank", "empty", "null"])
 _MADE_UP: Final = re.compile(r"madeupword\d{4}")  # fairseq's filler to a multiple of eight
 _MAX_NAME: Final = 64  # a longer string is text, not a name
 
@@ -122,7 +144,11 @@ def names_a_reserve(text: str) -> bool:
     if found & _MODALITY or name[:2] == ("extra", "id") or found & _PAD_WORDS:
         return False
     numbered = any(w.isdigit() for w in name)
-    return bool(found & _RESERVED_WORDS) or (numbered and bool(found & _NUMBERED_WORDS)) or name == ("reg", "extra")
+    return (
+        bool(found & _RESERVED_WORDS)
+        or (numbered and bool(found & _NUMBERED_WORDS))
+        or name == ("reg", "extra")
+    )
 
 
 def interesting(text: str) -> bool:
@@ -169,7 +195,9 @@ def assess(
     added = {entry.text: entry for entry in table.added}
     found: list[Candidate] = []
 
-    def judge(token: Token, kind: Literal["config", "named", "reserved", "unk", "eos", "wanted"], *evidence: str) -> None:
+    def judge(
+        token: Token, kind: Literal["config", "named", "reserved", "unk", "eos", "wanted"], *evidence: str
+    ) -> None:
         refused = tuple(_refusals(token, table, added.get(token.text)))
         found.append(Candidate(token, kind, evidence, refused))
 
@@ -187,7 +215,9 @@ def assess(
         emitted = emits_unk(table)
         refused = [*_refusals(unk, table, added.get(unk.text))]
         if emitted is not False:
-            refused.append("ordinary text can produce it" if emitted else "it is not known whether text can produce it")
+            refused.append(
+                "ordinary text can produce it" if emitted else "it is not known whether text can produce it"
+            )
         evidence = ("no text can produce it: every byte has a token of its own",) if emitted is False else ()
         found.append(Candidate(unk, "unk", evidence, tuple(refused)))
     if eos is not None and eos.id is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from padfix.candidates import with_added
 from padfix.errors import StrategyError
@@ -78,7 +78,9 @@ def plan(
         return _keep(state, strategy, options)
     if state.pad is not None and (reason := _identity(state)) and (fault is None or fault == "eos"):
         if wants_other:
-            raise StrategyError(f"the pad {state.pad} must stay: {reason}. No other pad keeps this model's outputs.")
+            raise StrategyError(
+                f"the pad {state.pad} must stay: {reason}. No other pad keeps this model's outputs."
+            )
         return Plan(strategy, "keep", state.pad, (), (f"the pad {state.pad} is kept: {reason}",))
     if fault == "eos" and strategy == "auto" and not wants_other:
         return _explain_eos(state)
@@ -128,7 +130,9 @@ def _auto(state: PadState, options: Options) -> Plan:
             passed.append(str(error))
             continue
         return dataclasses.replace(found, reasons=(*found.reasons, *(f"not taken: {why}" for why in passed)))
-    if state.head in ("classifier", "token-classifier") and (state.has("pools-on-pad") or state.has("pools-on-eos")):
+    if state.head in ("classifier", "token-classifier") and (
+        state.has("pools-on-pad") or state.has("pools-on-eos")
+    ):
         raise StrategyError(
             "no existing token can serve as pad, and EOS must not: this classifier pools by it, so a text that "
             "ends in EOS would be scored one token early. Use strategy='add' (a new token and one new row). "
@@ -150,7 +154,9 @@ def _eos(state: PadState, options: Options) -> Plan:
     if why := _outside(eos, state):
         raise StrategyError(f"EOS {eos} cannot be the pad: {why}")
     if options.init is not None:
-        raise StrategyError(f"init={options.init!r} would overwrite the row of EOS {eos}, which the model needs")
+        raise StrategyError(
+            f"init={options.init!r} would overwrite the row of EOS {eos}, which the model needs"
+        )
     if state.head == "classifier" and state.has("pools-on-eos"):
         raise StrategyError(
             f"EOS {eos} cannot be the pad of this classifier: it pools the EOS tokens and fails on a batch whose rows "
@@ -185,14 +191,18 @@ def _spare(state: PadState, options: Options) -> Plan:
     if rows is None:
         raise StrategyError("no spare row: without a model the rows of the embeddings are unknown")
     if new.id >= rows:
-        raise StrategyError(f"no spare row: the next id is {new.id} and the smallest vocabulary matrix has {rows} rows")
+        raise StrategyError(
+            f"no spare row: the next id is {new.id} and the smallest vocabulary matrix has {rows} rows"
+        )
     edits = (Edit("tokenizer", "added_token", None, new), *_agree(state, new))
     return Plan(
         "spare",
         "spare",
         new,
         edits,
-        (f"gives {new.text!r} the id {new.id}, one of {rows - new.id} rows that exist and no token uses: no weight changes",),
+        (
+            f"gives {new.text!r} the id {new.id}, one of {rows - new.id} rows that exist and no token uses: no weight changes",
+        ),
         ("never call resize_token_embeddings(len(tok)) on this model: it would cut the spare rows off",),
     )
 
@@ -205,13 +215,17 @@ def _add(state: PadState, options: Options) -> Plan:
     growth = tuple(_growth(state, new, options.multiple_of))
     reasons = [f"adds {new.text!r} as id {new.id}"]
     if growth:
-        grown = ", ".join(f"{e.key.replace('_', ' ')} {e.before} -> {e.after}" for e in growth if e.target == "weights")
+        grown = ", ".join(
+            f"{e.key.replace('_', ' ')} {e.before} -> {e.after}" for e in growth if e.target == "weights"
+        )
         reasons.append(f"grows {grown}, new rows: {_INIT[init]}")
     elif state.rows is not None:
         reasons.append(f"no matrix grows: all have at least {state.rows} rows")
-    warnings = ()
+    warnings: tuple[str, ...] = ()
     if not state.has_model:
-        warnings = (f"there is no model here: its embeddings need at least {(new.id or 0) + 1} rows for this tokenizer",)
+        warnings = (
+            f"there is no model here: its embeddings need at least {(new.id or 0) + 1} rows for this tokenizer",
+        )
     edits = (Edit("tokenizer", "added_token", None, new), *growth, *_agree(state, new))
     if not growth and options.init is not None and state.has_model:
         edits = (*edits, Edit("weights", "pad_row", "kept", options.init))
@@ -265,7 +279,9 @@ def _keep(state: PadState, name: str, options: Options) -> Plan:
         row = _pad_row_edit(state, state.pad, options.init)
         edits = (*edits, *row)
         reasons.append(
-            f"sets its own input row to {options.init}, as asked" if row else f"its input row is {options.init} already"
+            f"sets its own input row to {options.init}, as asked"
+            if row
+            else f"its input row is {options.init} already"
         )
     if any(e.key == "pad_token_id" for e in edits):
         reasons.append("brings the configs in step with it")
@@ -275,7 +291,10 @@ def _keep(state: PadState, name: str, options: Options) -> Plan:
 def _explain_eos(state: PadState) -> Plan:
     """auto keeps a pad that works; EOS as pad works, and the user must know what it means."""
     assert state.pad is not None
-    better = next((c for c in state.candidates if c.kind in ("config", "named", "reserved") and not _against(c, state)), None)
+    better = next(
+        (c for c in state.candidates if c.kind in ("config", "named", "reserved") and not _against(c, state)),
+        None,
+    )
     if better is not None:
         way = f"pad_token={better.token.text!r}"
     elif state.rows is not None and state.next_id is not None and state.next_id < state.rows:
@@ -300,7 +319,13 @@ def _existing(state: PadState, kind: str, rung: str, extra: tuple[Init, ...]) ->
             token = candidate.token
             edits = (*_agree(state, token), *(e for init in extra for e in _pad_row_edit(state, token, init)))
             why = f"; {candidate.evidence[0]}" if candidate.evidence else ""
-            return Plan(rung, rung, token, edits, (f"reuses {token}{why}: no weight changes" if not extra else f"reuses {token}{why}",))
+            return Plan(
+                rung,
+                rung,
+                token,
+                edits,
+                (f"reuses {token}{why}: no weight changes" if not extra else f"reuses {token}{why}",),
+            )
         tried.append(f"{candidate.token}: {', '.join(against)}")
     label = {"config": "no usable pad declared by the config", "named": "no usable token named as a pad",
              "reserved": "no usable reserved token", "unk": "no usable unk token"}[kind]  # fmt: skip
@@ -356,10 +381,14 @@ def _new_token(state: PadState, options: Options, name: str) -> Token:
             f"reload is known; {state.tokenizer_class} cannot be. Use 'eos', 'unk' or 'reserved'"
         )
     if state.next_id is None:
-        raise StrategyError(f"strategy={name!r}: the id of a new token is not known for {state.tokenizer_class}")
+        raise StrategyError(
+            f"strategy={name!r}: the id of a new token is not known for {state.tokenizer_class}"
+        )
     taken = {c.token.text for c in state.candidates}
     if options.wanted is not None:
-        found = next((c for c in state.candidates if c.kind == "wanted" and c.token.text == options.wanted), None)
+        found = next(
+            (c for c in state.candidates if c.kind == "wanted" and c.token.text == options.wanted), None
+        )
         if found is not None:
             raise StrategyError(
                 f"pad_token={options.wanted!r} is already in the vocabulary as id {found.token.id}; "
@@ -403,7 +432,11 @@ def _agree(state: PadState, pad: Token, *, as_eos: bool = False) -> tuple[Edit, 
     if not state.has_model:
         return tuple(edits)
     edits.extend(_config_edits(state, _config_value(state, pad, as_eos)))
-    if state.has_generation_config and not _fixed_config(state, state.generation_pad_id) and state.generation_pad_id != pad.id:
+    if (
+        state.has_generation_config
+        and not _fixed_config(state, state.generation_pad_id)
+        and state.generation_pad_id != pad.id
+    ):
         edits.append(Edit("generation_config", "pad_token_id", state.generation_pad_id, pad.id))
     edits.extend(_padding_idx_edit(state, pad, as_eos))
     return tuple(edits)
@@ -470,7 +503,9 @@ def _pad_row_edit(state: PadState, pad: Token, init: Init | None) -> Iterable[Ed
 
 def _refuse_init(options: Options, name: str) -> None:
     if options.init is not None:
-        raise StrategyError(f"init={options.init!r} does not go with {name!r}, which writes no row; use strategy='add'")
+        raise StrategyError(
+            f"init={options.init!r} does not go with {name!r}, which writes no row; use strategy='add'"
+        )
 
 
 def _eos_warnings(state: PadState, eos: Token) -> tuple[str, ...]:
@@ -484,7 +519,9 @@ def _eos_warnings(state: PadState, eos: Token) -> tuple[str, ...]:
             "never trains again. A Trainer may write the id back; padfix.sanity_check tells"
         )
     if state.head == "classifier":
-        notes.append("this classifier pools the last token that is not the pad: a text that ends in EOS is scored one token early")
+        notes.append(
+            "this classifier pools the last token that is not the pad: a text that ends in EOS is scored one token early"
+        )
     return tuple(notes)
 
 
@@ -496,12 +533,14 @@ def _fault_text(state: PadState, fault: Fault | None) -> str:
     return FAULTS[fault] if fault is not None else f"its pad is {state.pad}"
 
 
-def _validated(name: str, pad_token: str | None, init: str | None, multiple_of: int | None) -> Options:
+def _validated(name: str, pad_token: Any, init: Any, multiple_of: Any) -> Options:
     if name not in STRATEGIES:
         raise StrategyError(f"unknown strategy {name!r}; there are {', '.join(map(repr, STRATEGIES))}")
     if init not in (None, "mean", "zero"):
         raise StrategyError(f"unknown init {init!r}; there are 'mean' and 'zero'")
-    if multiple_of is not None and (isinstance(multiple_of, bool) or not isinstance(multiple_of, int) or multiple_of < 1):
+    if multiple_of is not None and (
+        isinstance(multiple_of, bool) or not isinstance(multiple_of, int) or multiple_of < 1
+    ):
         raise StrategyError(f"multiple_of must be a positive integer, found {multiple_of!r}")
     if pad_token is not None and (not isinstance(pad_token, str) or not pad_token.strip()):
         raise StrategyError(f"pad_token must be a non-empty string, found {pad_token!r}")
@@ -539,7 +578,13 @@ def _projected(state: PadState, edit: Edit) -> PadState:
         case ("model", "padding_idx"):
             return dataclasses.replace(state, padding_idx=after)
         case ("weights", "pad_row"):
-            row = PadRow(0.0 if after == "zero" else None, None, zero=after == "zero", finite=True, mean=after == "mean")
+            row = PadRow(
+                0.0 if after == "zero" else None,
+                None,
+                zero=after == "zero",
+                finite=True,
+                mean=after == "mean",
+            )
             return dataclasses.replace(state, pad_row=row)
         case ("weights", "input_rows"):
             # a table left behind at the old row count would be refused, so those of the same height grow too

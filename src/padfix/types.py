@@ -146,13 +146,17 @@ class PadState:
     backend_padding: BackendPadding | None = None
     unk_emitted: bool | None = None  # can ordinary text produce unk? None: not known
     appends_eos: bool | None = None  # does the post-processor end a text with EOS?
-    pad_is_added: bool | None = None  # files: the pad is declared as an added token, not only in the base vocabulary
+    pad_is_added: bool | None = (
+        None  # files: the pad is declared as an added token, not only in the base vocabulary
+    )
     candidates: tuple[Candidate, ...] = ()
     pad_by_major: tuple[tuple[str, str | None], ...] = ()  # files: pad string per transformers major
 
     # the configs
     config_pad_id: ConfigId = ABSENT
-    text_config_pad_ids: tuple[tuple[str, ConfigId], ...] = ()  # (dotted path, value), every nested config with a vocabulary
+    text_config_pad_ids: tuple[
+        tuple[str, ConfigId], ...
+    ] = ()  # (dotted path, value), every nested config with a vocabulary
     generation_pad_id: ConfigId = ABSENT
     config_eos_ids: tuple[int, ...] = ()
     generation_eos_ids: tuple[int, ...] = ()
@@ -235,7 +239,7 @@ class PadState:
 
     def to_dict(self) -> dict[str, Any]:
         """The record as plain JSON values; an absent key is the string ``"absent"``."""
-        return to_plain(self)
+        return _plain_dict(self)
 
 
 _NOT_PORTABLE: Final = (
@@ -343,7 +347,7 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain JSON values."""
-        return to_plain(self)
+        return _plain_dict(self)
 
     def __str__(self) -> str:
         from padfix.render.plain import plan_text
@@ -371,7 +375,7 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """The finding as plain JSON values."""
-        return to_plain(self)
+        return _plain_dict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,7 +409,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain JSON values."""
-        return to_plain(self)
+        return _plain_dict(self)
 
     def __str__(self) -> str:
         from padfix.render.plain import report_text
@@ -439,7 +443,7 @@ class Check:
 
     def to_dict(self) -> dict[str, Any]:
         """The check as plain JSON values."""
-        return to_plain(self)
+        return _plain_dict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -483,7 +487,7 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """The verdict as plain JSON values."""
-        return to_plain(dataclasses.replace(self, attention=None))
+        return _plain_dict(self)
 
     def __str__(self) -> str:
         from padfix.render.plain import verdict_text
@@ -521,7 +525,9 @@ class PadReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain JSON values."""
-        shown = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if not f.name.startswith("_")}
+        shown = {
+            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if not f.name.startswith("_")
+        }
         return {name: to_plain(value) for name, value in shown.items()}
 
     def __str__(self) -> str:
@@ -533,6 +539,12 @@ class PadReport:
         from padfix.render.notebook import pad_report_html
 
         return pad_report_html(self)
+
+
+def _plain_dict(record: object) -> dict[str, Any]:
+    plain = to_plain(record)
+    assert isinstance(plain, dict)
+    return plain
 
 
 def to_plain(value: Any) -> Any:

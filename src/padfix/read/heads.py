@@ -7,7 +7,14 @@ from typing import Final
 from padfix.types import Head
 
 _MASKED: Final = ("ForMaskedLM", "ForPreTraining")
-_CAUSAL: Final = ("ForCausalLM", "LMHeadModel", "ForCausalGeneration", "DoubleHeadsModel", "ModelWithLMHead", "LMHead")
+_CAUSAL: Final = (
+    "ForCausalLM",
+    "LMHeadModel",
+    "ForCausalGeneration",
+    "DoubleHeadsModel",
+    "ModelWithLMHead",
+    "LMHead",
+)
 
 
 def head_of(architecture: str | None, is_encoder_decoder: bool) -> Head | None:
@@ -24,7 +31,9 @@ def head_of(architecture: str | None, is_encoder_decoder: bool) -> Head | None:
         return "token-classifier"
     if architecture.endswith(_MASKED) or architecture == "XLMWithLMHeadModel":
         return "masked"
-    if architecture.endswith(("ForConditionalGeneration", "ForSeq2SeqLM", "WithLMHeadModel", "EncoderDecoderModel", "MTModel")):
+    if architecture.endswith(
+        ("ForConditionalGeneration", "ForSeq2SeqLM", "WithLMHeadModel", "EncoderDecoderModel", "MTModel")
+    ):
         return "seq2seq" if is_encoder_decoder else "causal"
     if architecture.endswith(_CAUSAL):
         return "seq2seq" if is_encoder_decoder else "causal"

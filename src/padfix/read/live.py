@@ -14,7 +14,18 @@ from padfix.read.vocabulary import Vocabulary, vocabulary
 from padfix.traits import traits_of
 from padfix.types import ABSENT, BackendPadding, BadValue, ConfigId, PadRow, PadState, Token
 
-_MODALITY_CONFIGS = ("vision", "audio", "image", "video", "codec", "depth", "speech", "qformer", "vq", "talker")
+_MODALITY_CONFIGS = (
+    "vision",
+    "audio",
+    "image",
+    "video",
+    "codec",
+    "depth",
+    "speech",
+    "qformer",
+    "vq",
+    "talker",
+)
 _ID_KEYS = ("_token_id", "_token_index", "_token_ids", "_token_idx")
 _OWN_IDS = ("pad_token_id", "eos_token_id", "bos_token_id", "unk_token_id")
 _MAX_DEPTH = 4
@@ -199,7 +210,9 @@ def _serializable(tokenizer: Any, fast: bool) -> bool:
     backend = tokenizer.backend_tokenizer
     # a custom Python pre-tokenizer, normaliser or decoder cannot be written to JSON
     built = (backend.normalizer, backend.pre_tokenizer, backend.post_processor, backend.decoder)
-    return not any(part.get("type") == "Custom" for component in built for part in parts(part_json(component)))
+    return not any(
+        part.get("type") == "Custom" for component in built for part in parts(part_json(component))
+    )
 
 
 def _backend_padding(tokenizer: Any) -> BackendPadding | None:
@@ -217,7 +230,9 @@ def _backend_padding(tokenizer: Any) -> BackendPadding | None:
 # --- the model --------------------------------------------------------------------------------------
 
 
-def _model_facts(state: PadState, model: Any, inner: Any, wrappers: tuple[str, ...], measure_mean: bool) -> PadState:
+def _model_facts(
+    state: PadState, model: Any, inner: Any, wrappers: tuple[str, ...], measure_mean: bool
+) -> PadState:
     config = inner.config
     main, paths = text_configs(config)
     generation = getattr(inner, "generation_config", None)
@@ -273,7 +288,9 @@ def text_configs(config: Any) -> tuple[Any, tuple[tuple[str, Any], ...]]:
     except ValueError:  # musicgen and T5Gemma: "Multiple valid text configs were found"
         main = nested[0][1] if nested else config
     size = _read(main, "vocab_size")
-    same = [(p, c) for p, c in nested if c is main or (_read(c, "vocab_size") == size and not _other_modality(p))]
+    same = [
+        (p, c) for p, c in nested if c is main or (_read(c, "vocab_size") == size and not _other_modality(p))
+    ]
     same.sort(key=lambda item: item[1] is not main)
     return main, tuple(same)
 
@@ -294,7 +311,7 @@ def _other_modality(path: str) -> bool:
     return any(word in path.lower() for word in _MODALITY_CONFIGS)
 
 
-def token_ids(raw: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, int]]:
+def token_ids(raw: Mapping[Any, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, int]]:
     """Every other ``*_token_id`` that a config gives a meaning, as (dotted key, id), from its dictionary."""
     for key, value in raw.items():
         if isinstance(value, Mapping) and depth < _MAX_DEPTH:
@@ -318,7 +335,7 @@ def _config_id(config: Any, name: str) -> ConfigId:
     except (AttributeError, ValueError, KeyError):
         return ABSENT
     if value is None or value is ABSENT or _int(value) is not None:
-        return value  # type: ignore[no-any-return]
+        return value
     return BadValue(type(value).__name__, repr(value)[:80])
 
 
@@ -357,7 +374,9 @@ def _adapter(model: Any) -> str | None:
 def _sharded(table: Vocabulary) -> bool:
     for module in (table.input_module, table.output_module):
         weight = getattr(module, "weight", None)
-        if weight is not None and (hasattr(weight, "ds_id") or hasattr(weight, "device_mesh") or weight.numel() == 0):
+        if weight is not None and (
+            hasattr(weight, "ds_id") or hasattr(weight, "device_mesh") or weight.numel() == 0
+        ):
             return True
     return False
 
@@ -375,7 +394,13 @@ def _pad_row(table: Vocabulary, pad_id: int | None, measure_mean: bool) -> PadRo
     import torch
 
     weight = getattr(table.input_module, "weight", None)
-    if weight is None or pad_id is None or weight.dim() != 2 or weight.is_meta or not weight.is_floating_point():
+    if (
+        weight is None
+        or pad_id is None
+        or weight.dim() != 2
+        or weight.is_meta
+        or not weight.is_floating_point()
+    ):
         return None
     if hasattr(weight, "ds_id") or hasattr(weight, "device_mesh") or not 0 <= pad_id < weight.shape[0]:
         return None
@@ -386,7 +411,9 @@ def _pad_row(table: Vocabulary, pad_id: int | None, measure_mean: bool) -> PadRo
         twin = next((i for i in same if i != pad_id and bool(torch.equal(weight.detach()[i], row))), None)
         return PadRow(
             norm=float(row.float().norm()),
-            median_norm=float(sample[torch.isfinite(sample)].median()) if bool(torch.isfinite(sample).any()) else None,
+            median_norm=float(sample[torch.isfinite(sample)].median())
+            if bool(torch.isfinite(sample).any())
+            else None,
             zero=not bool(row.any()),
             finite=bool(torch.isfinite(row).all()),
             duplicate_of=twin,

@@ -27,7 +27,9 @@ def backend_table(tokenizer: Any, vocab: Mapping[str, int]) -> TokenTable:
     """The table of a tokenizer with a Rust backend."""
     backend = tokenizer.backend_tokenizer
     model = backend.model
-    normalizer, pre, decoder = (part_json(p) for p in (backend.normalizer, backend.pre_tokenizer, backend.decoder))
+    normalizer, pre, decoder = (
+        part_json(p) for p in (backend.normalizer, backend.pre_tokenizer, backend.decoder)
+    )
     added = tuple(
         AddedToken(str(t.content), int(i), bool(t.special), bool(t.normalized))
         for i, t in sorted(backend.get_added_tokens_decoder().items())
@@ -86,7 +88,7 @@ def part_json(part: Any) -> dict[str, Any]:
         return {}
     try:
         loaded = json.loads(part.__getstate__())
-    except Exception as error:  # noqa: BLE001 - the Rust binding raises a bare Exception
+    except Exception as error:
         if "Custom" in str(error) or "serialized" in str(error):
             return {"type": "Custom"}
         raise
@@ -98,7 +100,7 @@ def parts(component: Mapping[str, Any], depth: int = 0) -> list[Mapping[str, Any
     found = [component] if component else []
     if depth < 8:
         for key in ("normalizers", "pretokenizers", "processors", "decoders"):
-            inner = component.get(key) if isinstance(component, Mapping) else None
+            inner = component.get(key)
             if isinstance(inner, list):
                 for item in inner:
                     if isinstance(item, Mapping):
@@ -142,7 +144,12 @@ def last_template_id(post_processor: Mapping[str, Any]) -> int:
     last = -1
     for part in parts(post_processor):
         single = part.get("single")
-        if isinstance(single, list) and single and isinstance(single[-1], Mapping) and "SpecialToken" in single[-1]:
+        if (
+            isinstance(single, list)
+            and single
+            and isinstance(single[-1], Mapping)
+            and "SpecialToken" in single[-1]
+        ):
             name = single[-1]["SpecialToken"].get("id")
             ids = part.get("special_tokens", {}).get(name, {}).get("ids") or [-1]
             last = ids[-1] if isinstance(ids[-1], int) else -1
