@@ -91,7 +91,7 @@ def plan(
         )
     if wants_other and pad_token is not None and strategy not in ("add", "spare"):
         return _exactly(state, strategy, pad_token, options)
-    made = STRATEGIES[strategy](state, options)
+    made = _respecting_identity(state, STRATEGIES[strategy](state, options))
     lead = (f"{FAULTS[fault]}",) if fault is not None else ()
     return dataclasses.replace(made, strategy=strategy, reasons=(*lead, *made.reasons))
 
@@ -372,6 +372,17 @@ def _identity(state: PadState) -> str | None:
     if state.has("pad-is-semantic"):
         return f"the pad's identity carries meaning in {state.model_type}"
     return None
+
+
+def _respecting_identity(state: PadState, made: Plan) -> Plan:
+    """A tokenizer without a pad may only get the one that such an architecture was built with."""
+    own = state.text_pad_id
+    if (why := _identity(state)) and _fixed_config(state, own) and (made.pad is None or made.pad.id != own):
+        raise StrategyError(
+            f"the pad must be the id {own} that the config declares, because {why}; {made.pad} would change the model's "
+            f"outputs. Set the tokenizer's pad to its token {own}, or load the tokenizer that belongs to this model"
+        )
+    return made
 
 
 def _new_token(state: PadState, options: Options, name: str) -> Token:

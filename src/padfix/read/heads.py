@@ -35,6 +35,8 @@ def head_of(architecture: str | None, is_encoder_decoder: bool) -> Head | None:
         ("ForConditionalGeneration", "ForSeq2SeqLM", "WithLMHeadModel", "EncoderDecoderModel", "MTModel")
     ):
         return "seq2seq" if is_encoder_decoder else "causal"
+    if architecture.endswith(("ForTextToText", "ForTextToSpeech", "ForSpeechToText")):  # SeamlessM4T
+        return "seq2seq"
     if architecture.endswith(_CAUSAL):
         return "seq2seq" if is_encoder_decoder else "causal"
     return "base"

@@ -26,6 +26,11 @@ _MODALITY_CONFIGS = (
     "vq",
     "talker",
 )
+# what composite configs call the config of a text model or of its halves
+_TEXT_CONFIGS = (
+    "text_config", "text_encoder", "encoder", "decoder", "generator", "text_decoder",
+    "llm_config", "language_config", "lm_config",
+)  # fmt: skip
 _ID_KEYS = ("_token_id", "_token_index", "_token_ids", "_token_idx")
 _OWN_IDS = ("pad_token_id", "eos_token_id", "bos_token_id", "unk_token_id")
 _MAX_DEPTH = 4
@@ -283,16 +288,15 @@ def text_configs(config: Any) -> tuple[Any, tuple[tuple[str, Any], ...]]:
     codec has a vocabulary too) are left out.
     """
     nested = [(path, c) for path, c in _nested(config) if _int(_read(c, "vocab_size")) is not None]
+    named = [(path, c) for path, c in nested if path.rpartition(".")[2] in _TEXT_CONFIGS]
     try:
         main = config.get_text_config()
-    except ValueError:  # musicgen and T5Gemma: "Multiple valid text configs were found"
-        main = nested[0][1] if nested else config
+    except ValueError:  # musicgen: "Multiple valid text configs were found"
+        main = named[0][1] if named else config
     size = _read(main, "vocab_size")
-    same = [
-        (p, c) for p, c in nested if c is main or (_read(c, "vocab_size") == size and not _other_modality(p))
-    ]
-    same.sort(key=lambda item: item[1] is not main)
-    return main, tuple(same)
+    found = [(p, c) for p, c in nested if c is main]
+    found += [(p, c) for p, c in named if c is not main and _read(c, "vocab_size") == size and not _other_modality(p)]
+    return main, tuple(found)
 
 
 def _nested(config: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
