@@ -149,6 +149,8 @@ class PadState:
     pad_is_added: bool | None = (
         None  # files: the pad is declared as an added token, not only in the base vocabulary
     )
+    # what else gives the pad's id: "text" (merges or pieces), "post-processor", "chat-template"; None: not known
+    pad_uses: tuple[str, ...] | None = None
     candidates: tuple[Candidate, ...] = ()
     pad_by_major: tuple[tuple[str, str | None], ...] = ()  # files: pad string per transformers major
 
@@ -243,7 +245,7 @@ class PadState:
 
 
 _NOT_PORTABLE: Final = (
-    "source", "has_model", "live", "pad_settable", "serializable", "next_id", "pad_is_added", "backend_padding", "pad_by_major",
+    "source", "has_model", "live", "pad_settable", "serializable", "next_id", "pad_is_added", "pad_uses", "backend_padding", "pad_by_major",
     "has_generation_config", "adapter", "adapter_rows", "padding_idx", "pad_row", "dtype", "device",
     "sharded", "offloaded", "wrappers", "locations", "problems",
 )  # fmt: skip
