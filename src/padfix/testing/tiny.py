@@ -35,7 +35,7 @@ _MAPPINGS: Final[dict[Head, str]] = {
     "base": "MODEL_MAPPING_NAMES",
 }
 
-_WIDTH, _DEPTH, _HEADS, _KV_HEADS, _HEAD, _FFN, _POSITIONS = 32, 2, 4, 2, 8, 64, 64
+_WIDTH, _DEPTH, _HEADS, _KV_HEADS, _HEAD, _FFN, _POSITIONS = 32, 2, 4, 2, 8, 64, 256
 
 # Values by field name, for integer fields of a configuration and of the configurations inside it.
 _BY_VALUE: Final[tuple[tuple[int, str], ...]] = (
@@ -59,8 +59,8 @@ _BY_VALUE: Final[tuple[tuple[int, str], ...]] = (
         decoder_intermediate_size prefix_dense_intermediate_size"""),
     (_POSITIONS, """max_position_embeddings n_positions n_ctx max_source_positions max_target_positions max_seq_len
         max_sequence_length max_seq_length max_position_embedding max_encoder_position_embeddings
-        max_decoder_position_embeddings context_length original_max_position_embeddings seq_length
-        audio_vocab_size mamba_d_ssm"""),
+        max_decoder_position_embeddings context_length original_max_position_embeddings seq_length"""),
+    (64, "audio_vocab_size mamba_d_ssm"),
     (16, """moe_intermediate_size expert_intermediate_size shared_intermediate_size
         shared_expert_intermediate_size moe_shared_expert_intermediate_size expert_ffn_hidden_size
         moe_ffn_hidden_size moe_latent_size q_lora_rank kv_lora_rank o_lora_rank swa_q_lora_rank sliding_window
@@ -82,10 +82,10 @@ _BY_VALUE: Final[tuple[tuple[int, str], ...]] = (
     (12, "qk_head_dim"),
 )  # fmt: skip
 _SIZES: Final = {name: value for value, names in _BY_VALUE for name in names.split()}
-_VOCABULARIES: Final = frozenset(
-    "vocab_size text_vocab_size n_vocab decoder_vocab_size vocab_size_per_layer_input org_vocab_size "
-    "vocab_size_override".split()
-)
+_VOCABULARIES: Final = (
+    "vocab_size", "text_vocab_size", "n_vocab", "decoder_vocab_size", "vocab_size_per_layer_input",
+    "org_vocab_size", "vocab_size_override",
+)  # fmt: skip
 # None means "as many as the heads" or "width / heads": said outright, so that a shrunk width still divides.
 _NONE_MEANS: Final = {"num_key_value_heads": _HEADS, "num_kv_heads": _HEADS, "head_dim": _HEAD}
 _TOKEN_ID: Final = re.compile(r"_(token_id|token_index|token_ids|idx|code_id|start_id|end_id)$")
@@ -132,7 +132,7 @@ _BY_ARCHITECTURE: Final[dict[str, dict[str, Any]]] = {
                   "num_self_attention_heads": 4, "num_cross_attention_heads": 4, "qk_channels": 32, "v_channels": 32},
     "qwen4_exp_text": {"indexer_n_heads": 2, "indexer_kv_heads": 1, "indexer_head_dim": 8, "indexer_budget": 16,
                        "indexer_compress_ratio": 4, "hc_lowrank": 8},
-    "reformer": {"axial_pos_shape": [8, 8], "axial_pos_embds_dim": [16, 16], "attn_layers": ["local", "lsh"],
+    "reformer": {"axial_pos_shape": [8, 32], "axial_pos_embds_dim": [16, 16], "attn_layers": ["local", "lsh"],
                  "num_buckets": 4, "local_attn_chunk_length": 8, "lsh_attn_chunk_length": 8},
     "xlstm": {"hidden_size": 64, "embedding_dim": 64, "qk_dim_factor": 1.0, "ffn_round_up_to_multiple_of": 8},
     "xmod": {"default_language": "en_XX"},
@@ -142,11 +142,20 @@ _BY_ARCHITECTURE: Final[dict[str, dict[str, Any]]] = {
     "zaya": {"num_experts_per_tok": 1, "router_hidden_size": 16},
 }  # fmt: skip
 
+# The same where transformers 4.57 spells it otherwise.
+_BY_ARCHITECTURE_4: Final[dict[str, dict[str, Any]]] = {
+    "dbrx": {"ffn_config": {"ffn_hidden_size": 16, "moe_num_experts": 4, "moe_top_k": 2}},
+    "granitemoehybrid": {"layer_types": ["mamba", "attention"]},
+    "mllama_text_model": {"rope_scaling": {"rope_type": "default"}},
+    "zamba": {"layers_block_type": ["mamba", "hybrid"] * 2},
+}
+
 # Encoders whose causal head needs to be told that it is a decoder.
-_DECODER_WHEN_CAUSAL: Final = frozenset(
-    "bert bert-generation big_bird camembert data2vec-text electra ernie megatron-bert prophetnet qdqbert reformer "
-    "rembert roberta roberta-prelayernorm roc_bert roformer xlm-roberta xlm-roberta-xl xmod".split()
-)
+_DECODER_WHEN_CAUSAL: Final = (
+    "bert", "bert-generation", "big_bird", "camembert", "data2vec-text", "electra", "ernie", "megatron-bert",
+    "prophetnet", "qdqbert", "reformer", "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer",
+    "xlm-roberta", "xlm-roberta-xl", "xmod",
+)  # fmt: skip
 
 
 def architectures(head: Head = "causal") -> tuple[str, ...]:
@@ -188,7 +197,11 @@ def tiny_config(
     overrides = dict(config_overrides) if tied is None else {**config_overrides, "tie_word_embeddings": tied}
     cls = _config_class(model_type)
     try:
-        config = cls(**{**_arguments(cls, model_type, ids, overrides), **overrides})
+        arguments = {**_arguments(cls, model_type, ids, overrides), **overrides}
+        try:
+            config = cls(**arguments)
+        except (TypeError, AttributeError):  # some of 4.57 take their parts as dictionaries only
+            config = cls(**{k: v.to_dict() if hasattr(v, "to_dict") else v for k, v in arguments.items()})
     except _ANY_FAILURE as error:
         raise CannotBuildError(f"{model_type}: no tiny configuration: {_brief(error)}") from error
     for part in (config, *_nested(config)):
@@ -309,7 +322,9 @@ def _config_class(model_type: str) -> Any:
 def _fields(cls: Any) -> tuple[str, ...]:
     if dataclasses.is_dataclass(cls):
         return tuple(f.name for f in dataclasses.fields(cls))
-    return tuple(name for name in inspect.signature(cls.__init__).parameters if name not in ("self", "kwargs"))
+    return tuple(
+        name for name in inspect.signature(cls.__init__).parameters if name not in ("self", "kwargs")
+    )
 
 
 def _get(config: Any, name: str) -> Any:
@@ -317,7 +332,8 @@ def _get(config: Any, name: str) -> Any:
     try:
         return getattr(config, name, None)
     except _ANY_FAILURE:
-        return None
+        object.__setattr__(config, "allow_global_per_layer_attribute_access", True)
+        return getattr(config, name, None)
 
 
 def _default(cls: Any) -> Any:
@@ -362,14 +378,18 @@ def _shrink(cls: Any, ids: _TokenIds, overrides: Mapping[str, Any], depth: int =
 def _arguments(
     cls: Any, model_type: str, ids: _TokenIds, overrides: Mapping[str, Any], depth: int = 0
 ) -> dict[str, Any]:
+    import transformers
+
     known = {**_shrink(cls, ids, overrides, depth), **_BY_ARCHITECTURE.get(model_type, {})}
+    if transformers.__version__.startswith("4."):
+        known.update(_BY_ARCHITECTURE_4.get(model_type, {}))
     return {name: value for name, value in known.items() if value is not _CLASS_DEFAULT}
 
 
 def _nested_config(part: Any, ids: _TokenIds, overrides: Mapping[str, Any], depth: int) -> Any:
     arguments = _arguments(part, getattr(part, "model_type", ""), ids, overrides, depth + 1)
     names = {*_fields(part), *(getattr(part, "attribute_map", None) or {})}
-    if names & _VOCABULARIES:
+    if names.intersection(_VOCABULARIES):
         arguments.update({name: value for name, value in overrides.items() if name in names})
     return part(**arguments)
 
