@@ -212,6 +212,11 @@ def _add(state: PadState, options: Options) -> Plan:
     """Add a new token, and grow every vocabulary-sized matrix that has no row for it."""
     new = _new_token(state, options, "add")
     init: Init = options.init or "mean"
+    if state.live and state.has_model and state.input_rows is None:
+        raise StrategyError(
+            f"{state.model_type} has no input matrix with a row per token ({', '.join(state.architectures)}), so there is "
+            "nothing to grow. Use 'eos', 'unk' or 'reserved'"
+        )
     growth = tuple(_growth(state, new, options.multiple_of))
     reasons = [f"adds {new.text!r} as id {new.id}"]
     if growth:

@@ -29,7 +29,9 @@ def head_of(architecture: str | None, is_encoder_decoder: bool) -> Head | None:
         return "classifier"
     if "ForTokenClassification" in architecture:
         return "token-classifier"
-    if architecture.endswith(_MASKED) or architecture == "XLMWithLMHeadModel":
+    if architecture.endswith(_MASKED):
+        return "masked"
+    if architecture.endswith("WithLMHeadModel") and not is_encoder_decoder:  # XLM and FlauBERT
         return "masked"
     if architecture.endswith(
         ("ForConditionalGeneration", "ForSeq2SeqLM", "WithLMHeadModel", "EncoderDecoderModel", "MTModel")
