@@ -11,7 +11,6 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
@@ -249,21 +248,6 @@ _QUOTES: Final = "'\""
 def as_id(value: ConfigId) -> int | None:
     """The value where it is a usable id (an integer that is not negative), else None."""
     return value if isinstance(value, int) and value >= 0 else None
-
-
-def repair(state: PadState, strategy: str, **options: str) -> str:
-    """The line that repairs this state: Python for live objects, a command for files."""
-    if state.live:
-        extra = "".join(f", {key}={value!r}" for key, value in options.items())
-        return f'padfix.ensure_pad(model, tok, strategy="{strategy}"{extra})'
-    flags = "".join(f" --{key.replace('_', '-')} {shlex.quote(value)}" for key, value in options.items())
-    return f"padfix fix {folder(state)} --strategy {strategy}{flags}"
-
-
-def folder(state: PadState) -> str:
-    """The source as one shell word; ``FOLDER`` where it is not printable or has no name."""
-    source = state.source
-    return shlex.quote(source) if source and source.isprintable() and len(source) <= 300 else "FOLDER"
 
 
 def _run(
