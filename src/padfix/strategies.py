@@ -410,8 +410,14 @@ def _new_token(state: PadState, options: Options, name: str) -> Token:
                 f"pad_token={options.wanted!r} is already in the vocabulary as id {found.token.id}; "
                 "leave the strategy out to use that token"
             )
-        return Token(options.wanted, state.next_id)
-    return Token(next((n for n in NEW_NAMES if n not in taken), f"<|pad_{state.next_id}|>"), state.next_id)
+        new = Token(options.wanted, state.next_id)
+    else:
+        new = Token(next((n for n in NEW_NAMES if n not in taken), f"<|pad_{state.next_id}|>"), state.next_id)
+    # Mllama's config gives 128256, the id after its last token, to the image
+    meanings = [why for why in _conflicts(new, state) if why != _outside(new, state)]
+    if meanings:
+        raise StrategyError(f"strategy={name!r}: a new token gets the id {new.id}, which is taken: {'; '.join(meanings)}")
+    return new
 
 
 def _growth(state: PadState, new: Token, multiple_of: int | None) -> Iterable[Edit]:
