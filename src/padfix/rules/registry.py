@@ -233,6 +233,8 @@ def show(value: object, limit: int = 60) -> str:
         return show(value.text, limit) + (" (no id)" if value.id is None else f" ({show(value.id)})")
     if isinstance(value, BadValue):
         return f"the {show(value.kind, 20).strip(_QUOTES)} {show(value.text, limit).strip(_QUOTES)}"
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"an integer of {value.bit_length()} bits"  # Python refuses to print more than 4300 digits
     # Cut before quoting: the repr of a 100 MB string would cost 100 MB.
     long = isinstance(value, str) and len(value) > limit
     text = repr(value[:limit]) if isinstance(value, str) else repr(value)
