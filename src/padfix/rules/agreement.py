@@ -234,7 +234,13 @@ def class_default(model_type: str) -> int | None:
     >>> class_default("gemma"), class_default("llama")
     (0, None)
     """
-    return as_id(_class_defaults().get(model_type))
+    named = (
+        model_type,
+        f"{model_type}_text",
+        f"{model_type}_text_model",
+    )  # gemma3's text config is gemma3_text
+    found = (as_id(_class_defaults().get(name)) for name in named)
+    return next((value for value in found if value is not None), None)
 
 
 def _read_by_model(state: PadState) -> tuple[str, ConfigId]:

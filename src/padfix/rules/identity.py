@@ -7,11 +7,16 @@ from collections.abc import Iterator
 from typing import Final
 
 from padfix.candidates import names_a_modality
-from padfix.rules.registry import Hit, rule, show
+from padfix.rules.registry import Hit, Task, rule, show
 from padfix.rules.remedies import alternatives, own_pad, repair
-from padfix.types import PadState
+from padfix.types import PadState, Severity
 
 _MODALITY: Final = re.compile(r"image|video|audio|vision|speech|boi|boa", re.IGNORECASE)
+_PLACEHOLDER: Final[dict[Task, Severity | None]] = {
+    "generation": "error",
+    "training": "error",
+    "classification": "error",
+}
 # Brackets of any script, or a word that only special tokens carry.
 _SPECIAL_LOOK: Final = re.compile(
     r"[<\[{(>|｜_].*[>\]})<|｜_]|.*(pad|eos|bos|unk|null|blank|endoftext|end_of_text).*",
@@ -327,7 +332,6 @@ def modality_pad_reused(state: PadState) -> Iterator[Hit]:
     if active:
         keys = ", ".join(show(key, 40) for key in active[:3])
         message = f"pad {show(pad)} is the placeholder that the config names in {keys}"
-        task = {"generation": "error", "training": "error", "classification": "error", "serving": "info"}
-        yield Hit(message, "pad", own_pad(state), task)  # type: ignore[arg-type]
+        yield Hit(message, "pad", own_pad(state), _PLACEHOLDER)
     elif names_a_modality(pad.text):
         yield Hit(f"pad {show(pad)} is named for another modality; the config does not use its id", "pad")

@@ -8,7 +8,7 @@ from typing import Final
 
 from padfix.rules.registry import Hit, also, rule, show
 from padfix.rules.remedies import own_pad, repair
-from padfix.types import PadState, Token, Verdict
+from padfix.types import PadState, Severity, Token, Verdict
 
 _QUOTES: Final = "'\""
 HUGE: Final = 10.0  # a row norm this many times the median one overflows fp16 long before the others do
@@ -268,17 +268,17 @@ def input_output_row_mismatch(state: PadState) -> Iterator[Hit]:
         return
     rows, out, bias = state.input_rows, state.output_rows, state.output_bias_rows
     # code that transformers does not know may mean it (an audio head of its own)
-    known = None if state.model_type is not None else "warning"
+    known: Severity | None = None if state.model_type is not None else "warning"
     fix = 'start again from the original with padfix.ensure_pad(model, tok, strategy="add")'
     if out is not None and out != rows:
         message = f"the input matrix has {rows} rows, the output matrix {out}"
-        yield Hit(message, "output_rows", fix, known)  # type: ignore[arg-type]
+        yield Hit(message, "output_rows", fix, known)
     elif bias is not None and bias != (rows if out is None else out):
         message = f"the output matrix has {rows if out is None else out} rows, its bias {bias}"
-        yield Hit(message, "output_bias_rows", fix, known)  # type: ignore[arg-type]
+        yield Hit(message, "output_bias_rows", fix, known)
     elif state.vocab_size is not None and state.vocab_size != rows and len(state.text_config_pad_ids) < 2:
         message = f"config vocab_size is {show(state.vocab_size)}, the matrices have {rows} rows"
-        yield Hit(message, "vocab_size", f"set vocab_size to {rows}", known)  # type: ignore[arg-type]
+        yield Hit(message, "vocab_size", f"set vocab_size to {rows}", known)
 
 
 @rule(
