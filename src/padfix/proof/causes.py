@@ -1,0 +1,143 @@
+"""What a failed check means, in words: the cause that the measurements show, and what to do about it.
+
+A cause is named from what was measured (does the mask change anything, does content reach real tokens,
+does only the place matter); what an architecture is known for only makes the words more precise.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+from padfix.proof.evidence import Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why, and what now."""
+
+    cause: str
+    remedy: str
+
+
+BUCKET = "no pad token can change that: batch texts of equal length, or run them one by one"
+
+# Where masked content reaches real tokens, per architecture: each traced in its modelling code.
+LEAKS: Final[dict[str, str]] = {}
+
+
+def of_padding(evidence: Evidence, side: str) -> Cause:
+    """Why a padded row differs from the text alone on this side."""
+    subject = evidence.subject
+    other = "left" if side == "right" else "right"
+    if not evidence.against_alone(side).finite:
+        return not_finite(evidence, side)
+    inert = not subject.takes_mask or evidence.mask_inert(side)
+    if inert and side == "left" and "recurrent" in subject.traits and _clean(evidence, "right"):
+        return Cause(
+            "a recurrent state runs over the padding before the text, and the model ignores attention_mask",
+            "pad on the right: what follows a text does not change its state",
+        )
+    if not subject.takes_mask:
+        return Cause(
+            f"{subject.model_type} ignores padding: its forward() takes no attention_mask, so pads count as text",
+            BUCKET,
+        )
+    if inert:
+        return Cause(
+            f"{subject.model_type} ignores attention_mask: an all-ones mask gives the same outputs", BUCKET
+        )
+    if evidence.swap(side).worst > evidence.zones.floor:
+        return Cause(content(evidence, side), f"pad on the {other}" if _clean(evidence, other) else BUCKET)
+    return _place(evidence, side)
+
+
+def content(evidence: Evidence, side: str) -> str:
+    """How the content of masked places on this side reaches real tokens."""
+    subject = evidence.subject
+    if subject.model_type in LEAKS:
+        return LEAKS[subject.model_type]
+    if "positions-from-pad" in subject.traits:
+        return "positions are counted from the pad id, so other ids at masked places move the text"
+    if side == "left" and ("recurrent" in subject.traits or evidence.swap("right").worst == 0):
+        return "a recurrent state runs over the padding before the text, and the mask does not stop it"
+    return "the content of masked positions reaches real tokens in spite of attention_mask"
+
+
+def _place(evidence: Evidence, side: str) -> Cause:
+    subject = evidence.subject
+    if side == "left" and not subject.takes_positions:
+        return Cause(
+            "positions are counted from the start of the row, padding included, and forward() takes no position_ids",
+            "pad on the right",
+        )
+    return Cause(
+        "masked content does not reach real tokens, but their place in the row does, position_ids or not "
+        "(sparse, chunked or block-wise attention counts places)",
+        "pad on the other side" if side == "left" else BUCKET,
+    )
+
+
+def _clean(evidence: Evidence, side: str) -> bool:
+    found = evidence.against_alone(side)
+    return found.finite and found.worst <= evidence.zones.floor
+
+
+def of_bare(evidence: Evidence) -> Cause:
+    """Why a left-padded row without position ids differs."""
+    left = evidence.against_alone("left")
+    if evidence.single is None or left.worst > evidence.zones.floor:
+        return of_padding(evidence, "left")
+    offset, pad = evidence.subject.position_offset, evidence.pad_id
+    if offset and pad != offset - 1:
+        return Cause(
+            f"positions are counted from the ids that are not {offset - 1}, the pad that the model was built with, "
+            f"but the tokenizer pads with {pad}",
+            f"keep the pad id at {offset - 1}",
+        )
+    if evidence.row_against_alone("counted").worst > evidence.zones.floor:
+        return Cause(
+            "absolute positions: without position_ids the first real token gets the number of pads as its position",
+            "pass position_ids = (attention_mask.cumsum(-1) - 1).clamp(min=0), as generate() does by itself, or pad on the right",
+        )
+    if evidence.bare_in_batch().worst <= evidence.zones.floor:
+        return Cause(
+            "the mask is skipped when the batch is a single row: state-space and convolution layers then read the padding",
+            "do not pad a single row (there is nothing to align it with)",
+        )
+    return Cause(
+        "without position_ids the model's positions count the padding",
+        "pass position_ids = (attention_mask.cumsum(-1) - 1).clamp(min=0), or pad on the right",
+    )
+
+
+def not_finite(evidence: Evidence, side: str) -> Cause:
+    """Why NaN or infinity appears at real tokens of padded rows."""
+    row = pad_row(evidence)
+    if row is not None and not math.isfinite(row):
+        return Cause(
+            f"the pad's own input row (id {evidence.pad_id}) holds NaN or infinity, and a mask multiplies it by zero, which is still NaN",
+            "give it a finite row: grow with strategy='add', init='mean', or take another pad token",
+        )
+    if row is not None and row > 1e3:
+        return Cause(
+            f"the pad's own input row (id {evidence.pad_id}) has entries up to {row:.3g}, which overflow on the way",
+            "give it an ordinary row: grow with strategy='add', init='mean', or take another pad token",
+        )
+    where = "before" if side == "left" else "after"
+    return Cause(
+        f"rows whose keys are all masked ({where} the text) give NaN in {evidence.subject.dtype} attention, and it spreads to real tokens",
+        f"pad on the {'right' if side == 'left' else 'left'}, or run in float32 or bfloat16, or with attn_implementation='eager'",
+    )
+
+
+def pad_row(evidence: Evidence) -> float | None:
+    """The largest entry of the pad's input row (NaN or infinity included); None where there is none."""
+    from padfix.read.vocabulary import vocabulary
+
+    weight: Any = getattr(vocabulary(evidence.subject.model).input_module, "weight", None)
+    if weight is None or evidence.pad_id is None or not 0 <= evidence.pad_id < weight.shape[0]:
+        return None
+    row = weight[evidence.pad_id].detach().float()
+    return float(row.abs().max())

@@ -1,0 +1,284 @@
+"""The checks: one function per question, each from evidence to one `Check`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from padfix.proof import causes
+from padfix.proof.evidence import Evidence
+from padfix.proof.fingerprint import Fingerprint
+from padfix.proof.tolerances import Difference, difference, limits, rounding
+from padfix.types import Check, Plan
+
+SPREAD = "standard deviations"
+
+
+def weights_kept(before: tuple[Fingerprint, ...], after: tuple[Fingerprint, ...], plan: Plan | None) -> Check:
+    """Every row that existed keeps every bit, in every vocabulary matrix; the pad's own row if the plan says so."""
+    exempt = _overwritten(plan)
+    now = {mark.name: mark for mark in after}
+    problems: list[str] = []
+    changed = 0
+    for old in before:
+        new = now.get(old.name)
+        if new is None:
+            problems.append(f"{old.name} is gone")
+        elif new.rows < old.rows:
+            changed += old.rows - new.rows
+            problems.append(f"{old.name} lost rows: {old.rows} -> {new.rows}")
+        elif new.dtype != old.dtype:
+            changed += old.rows
+            problems.append(f"{old.name} was {old.dtype}, is {new.dtype}")
+        else:
+            differs = (new.sums[: old.rows].to(old.sums.device) != old.sums).nonzero().flatten().tolist()
+            differs = [row for row in differs if row not in exempt]
+            changed += len(differs)
+            if differs:
+                shown = ", ".join(map(str, differs[:4])) + (", ..." if len(differs) > 4 else "")
+                problems.append(f"{old.name}: {len(differs)} of {old.rows} rows changed (ids {shown})")
+    return Check(
+        "weights-kept",
+        not problems,
+        True,
+        float(changed),
+        0.0,
+        "rows changed",
+        cause="; ".join(problems) or None,
+        remedy="undo the write: growing may only add rows" if problems else None,
+    )
+
+
+def _overwritten(plan: Plan | None) -> set[int]:
+    if plan is None or plan.pad is None or plan.pad.id is None:
+        return set()
+    return {plan.pad.id for edit in plan.edits if (edit.target, edit.key) == ("weights", "pad_row")}
+
+
+def outputs_kept(before: Any, evidence: Evidence) -> Check:
+    """The unpadded probe gives the same vectors as before the write, on the columns that existed."""
+    first = evidence.first
+    found = Difference()
+    allowed = 0.0
+    for number, row in enumerate(first.rows):
+        if row.kind == "full":
+            old, new = before.values[number], first.at(number)
+            found = found | difference(old, new, vocabulary=first.vocabulary)
+            grown = new.shape[-1] != old.shape[-1]
+            allowed = max(allowed, rounding(old, evidence.subject.dtype) if grown else 0.0)
+    if evidence.subject.model.device.type != "cpu":
+        allowed = max(allowed, rounding(before.values, evidence.subject.dtype))
+    passed = found.finite and found.largest <= allowed
+    return Check(
+        "outputs-kept",
+        passed,
+        True,
+        found.largest,
+        allowed,
+        f"max |Δ{'logit' if first.vocabulary else ''}|",
+        cause=None if passed else f"the same unpadded text gives other outputs than before the fix: {found}",
+        remedy=None if passed else "undo the write: something besides new rows was changed",
+        detail=str(found) if passed and found.largest else None,
+    )
+
+
+def pad_invisible(evidence: Evidence, *, gating: bool = True) -> Check:
+    """The content of masked places does not reach a real token: other ids there, bit-equal outputs."""
+    side = evidence.subject.side
+    found = evidence.swap(side)
+    limit, detail = 0.0, None
+    if 0 < found.worst <= evidence.zones.floor / 10:
+        # Experts and other routed kernels regroup their rows when a masked id changes.
+        limit = min(evidence.zones.floor / 10, 4 * evidence.routing_noise)
+        detail = f"differs by rounding only: other rows of the batch move a row by {limit / 4:.2g} too"
+    passed = found.finite and found.worst <= limit
+    if passed:
+        return Check(
+            "pad-invisible", True, gating, found.worst, limit, SPREAD, detail=detail if found.worst else None
+        )
+    if not found.finite:
+        why = causes.not_finite(evidence, side)
+    elif not evidence.subject.takes_mask or evidence.mask_inert(side):
+        why = causes.of_padding(evidence, side)
+    else:
+        other = "left" if side == "right" else "right"
+        clean = evidence.swap(other).worst == 0
+        why = causes.Cause(causes.content(evidence, side), f"pad on the {other}" if clean else causes.BUCKET)
+    harmless = causes.pad_row(evidence) == 0.0 and evidence.against_alone(side).worst <= evidence.zones.floor
+    if harmless:
+        detail = "this pad's input row is zero, so padding itself adds nothing; any other id there would"
+    return Check(
+        "pad-invisible",
+        False,
+        gating and not harmless,
+        found.worst,
+        limit,
+        SPREAD,
+        why.cause,
+        why.remedy,
+        detail or str(found),
+    )
+
+
+def padding(evidence: Evidence, side: str) -> Check:
+    """A row padded on this side equals the text alone."""
+    found = evidence.against_alone(side)
+    limit = evidence.limit(found)
+    passed = found.finite and found.worst <= limit
+    why = None if passed else causes.of_padding(evidence, side)
+    return Check(
+        f"padding-{side}",
+        passed,
+        side == evidence.subject.side,
+        found.worst,
+        limit,
+        SPREAD,
+        why.cause if why else None,
+        why.remedy if why else None,
+        f"{found}; {', '.join(str(row.pads) for row in evidence.rows(side))} pads",
+    )
+
+
+def padding_left_bare(evidence: Evidence) -> Check:
+    """The same without position ids, as a single row: what a plain forward() call sees. Advises only."""
+    found = evidence.bare()
+    if found is None:  # forward() takes no position ids: padding-left was bare already
+        found = evidence.against_alone("left")
+    limit = evidence.limit(found)
+    passed = found.finite and found.worst <= limit
+    why = None if passed else causes.of_bare(evidence)
+    return Check(
+        "padding-left-bare",
+        passed,
+        False,
+        found.worst,
+        limit,
+        SPREAD,
+        why.cause if why else None,
+        why.remedy if why else None,
+        str(found),
+    )
+
+
+def pad_unlikely(evidence: Evidence, plan: Plan | None) -> Check | None:
+    """The model does not emit the pad: its probability at every real token, and whether it ever wins.
+
+    A mean row keeps p(pad) <= 1/(V+1) (Jensen's inequality), unless logits are soft-capped. A token that
+    was there before the fix is only judged where it dominates, since the fix gave it no weight.
+    """
+    subject, pad = evidence.subject, evidence.pad_id
+    runs = [evidence.first, *evidence.alone.values()]
+    vectors = [
+        run.at(n) for run in runs if run.vocabulary for n, row in enumerate(run.rows) if row.kind == "full"
+    ]
+    if not vectors or pad is None or pad == subject.eos_id or pad >= vectors[0].shape[-1]:
+        return None
+    probabilities = [v.float().softmax(-1)[:, pad] for v in vectors]
+    top = max(float(p.max()) for p in probabilities)
+    wins = sum(int((v.argmax(-1) == pad).sum()) for v in vectors)
+    total = sum(len(v) for v in vectors)
+    written = plan is not None and any(edit.target == "weights" for edit in plan.edits)
+    size = vectors[0].shape[-1] - (1 if written else 0)
+    bound = 1 / (size + 1)
+    capped = _softcapped(subject)
+    if written and plan is not None and plan.init != "zero" and not capped and not _overwrites(plan):
+        limit = bound * (1.001 if not subject.low_precision else 1.1)
+        passed = top <= limit
+    else:
+        limit = max(10 * bound, 0.01) if written else 0.5
+        passed = (wins == 0 if written else 2 * wins <= total) and (
+            top <= min(limit, 0.5) if written else True
+        )
+    detail = f"argmax at {wins} of {total} tokens; bound 1/(V+1) = {bound:.2g}"
+    if capped:
+        detail += ", void here: the logits are soft-capped, so it was measured"
+    cause = remedy = None
+    if not passed:
+        cause = (
+            f"the pad would be predicted: p(pad) up to {top:.2g}, the most likely token at {wins} of {total}"
+        )
+        if plan is not None and plan.init == "zero":
+            cause = "a zero row gives the logit 0, which beats the negative logits of other tokens: " + cause
+        remedy = (
+            "grow with init='mean', which keeps p(pad) <= 1/(V+1)"
+            if written
+            else "take another pad, or add one with strategy='add'"
+        )
+    gating = written or plan is None
+    return Check("pad-unlikely", passed, gating, top, limit, "probability", cause, remedy, detail)
+
+
+def _overwrites(plan: Plan) -> bool:
+    return any((edit.target, edit.key) == ("weights", "pad_row") for edit in plan.edits)
+
+
+def _softcapped(subject: Any) -> bool:
+    from padfix.proof.subject import nested_configs
+
+    if "softcaps-logits" in subject.traits:
+        return True
+    return any(
+        getattr(config, "final_logit_softcapping", None) for config in nested_configs(subject.model.config)
+    )
+
+
+def pooled_kept(before: Any, evidence: Evidence) -> Check:
+    """A classifier scores a text the same before and after, alone and in a padded batch."""
+    subject, side = evidence.subject, evidence.subject.side
+    padded = evidence.padded
+    zones = limits(subject.dtype)
+    if padded.error is not None:
+        return Check("pooled-kept", False, True, cause=_pooling_error(padded.error), remedy=_POOL_REMEDY)
+    worst, cause = 0.0, None
+    scale = max(
+        (float(run.scores.abs().max()) for run in evidence.alone.values() if run.scores is not None),
+        default=1.0,
+    )
+    for name, old, new in _score_pairs(before, evidence, side):
+        moved = float((old - new.to(old.device)).abs().max()) / max(scale, 1e-30)
+        if not moved <= worst:
+            worst = moved
+            if not moved <= zones.floor * 10:
+                cause = name
+    return Check(
+        "pooled-kept",
+        cause is None,
+        True,
+        worst,
+        zones.floor * 10,
+        "of the largest score",
+        cause,
+        _POOL_REMEDY if cause else None,
+    )
+
+
+_POOL_REMEDY = "give the classifier a pad of its own: strategy='add'"
+
+
+def _score_pairs(before: Any, evidence: Evidence, side: str) -> Iterator[tuple[str, Any, Any]]:
+    pad, eos = evidence.pad_id, evidence.subject.eos_id
+    early = (
+        f"the pad id {pad} is also EOS, and the head pools the last token that is not the pad: one token early"
+        if pad == eos
+        else "the score of a text alone is not what it was: the head pools another position"
+    )
+    first = evidence.first
+    if before is not None and before.scores is not None and first.scores is not None:
+        yield early, before.scores[0], first.scores[0]
+    for row in evidence.rows(side):
+        alone = evidence.alone[row.pads]
+        score = evidence.padded.score(row)
+        if alone.scores is not None and score is not None:
+            yield (
+                f"a batch padded on the {side} pools another position than the text alone",
+                alone.scores[0],
+                score,
+            )
+
+
+def _pooling_error(error: str) -> str:
+    if "<eos> tokens" in error:
+        return f"the head pools at EOS and finds the pad there too, because pad and EOS share an id ({error})"
+    if "no padding token" in error:
+        return f"the model's config has no pad_token_id, so a batch cannot be pooled ({error})"
+    return f"the classifier fails on a padded batch ({error})"

@@ -1,0 +1,220 @@
+"""The forward passes of one proof, and the comparisons that the checks are made of.
+
+Causal models: the mixed batch with ordinary ids at masked places (it holds the unpadded references too),
+the same with the pad id, and one single row, left-padded, without position ids. With the pass before the
+write that is four. Others: two or three texts alone, the two mixed batches, one single bare row; six.
+Only where something differs, a further pass measures noise or tells two causes apart.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from padfix.proof.probes import Probe, Row
+from padfix.proof.run import ProbeError, Run, forward
+from padfix.proof.subject import Subject
+from padfix.proof.tolerances import Difference, Limits, difference, limits
+
+
+def unpadded(subject: Subject, probe: Probe) -> tuple[Probe, Run]:
+    """The pass that is run before and after a write, and the probe whose layout fits what it showed.
+
+    A model that was taken for causal, but whose tokens see what follows them, gets the other layout.
+    """
+    if probe.layout == "prefix":
+        run = forward(subject, probe.mixed(), probe.fill)
+        if is_causal(subject, probe, run):
+            return probe, run
+        probe = replace(probe, layout="alone")
+    row = probe.alone(probe.padded("right", probe.lengths[0]))
+    return probe, forward(subject, (row,), probe.fill, positions=False)
+
+
+def is_causal(subject: Subject, probe: Probe, run: Run) -> bool:
+    """True when a token's vector does not depend on what follows it: the suffix row against the full one."""
+    suffix = next(row for row in run.rows if row.kind == "suffix")
+    half = probe.width // 2
+    full = run.at(0)[:half]
+    return (
+        difference(full, run.of(suffix)[:half], vocabulary=run.vocabulary).worst
+        < limits(subject.dtype).certain
+    )
+
+
+@dataclass
+class Evidence:
+    """What the passes gave. Attributes are filled by `gather`; derived figures are computed once."""
+
+    subject: Subject
+    probe: Probe
+    first: Run  # the unpadded pass, comparable with the one before the write
+    filled: Run  # mixed batch, ordinary ids at masked places
+    padded: Run  # mixed batch, the pad id there
+    pad_id: int | None
+    alone: dict[int, Run] = field(default_factory=dict)  # by pad length; empty in the prefix layout
+    single: Run | None = None  # one bare left-padded row
+    single_row: Row | None = None
+
+    @functools.cached_property
+    def zones(self) -> Limits:
+        """The limits of the model's dtype."""
+        return limits(self.subject.dtype)
+
+    def reference(self, row: Row, run: Run) -> Any:
+        """The vectors of the same text with no padding."""
+        if row.kind.startswith("decoder"):
+            return run.at(0)[: len(row.decoder)]
+        if self.probe.layout == "prefix":
+            return run.at(row.text)[: len(row.tokens)]
+        return self.alone[row.pads].at(0)
+
+    def rows(self, side: str) -> tuple[Row, ...]:
+        """The padded rows of a side that have a reference."""
+        known = set(self.alone) if self.probe.layout == "alone" else set(self.probe.lengths)
+        return tuple(row for row in self.padded.rows if row.kind == side and row.pads in known)
+
+    def against_alone(self, side: str) -> Difference:
+        """Padded rows of a side against the text alone, the worst of all pad lengths."""
+        rows = [
+            *self.rows(side),
+            *(row for row in self.padded.rows if row.kind == f"decoder-{side}" == "decoder-right"),
+        ]
+        return self._worst([(self.reference(row, self.padded), self.padded.of(row)) for row in rows])
+
+    def row_against_alone(self, kind: str) -> Difference:
+        """The one row of a kind against the text alone."""
+        row = self.kind(kind)
+        return self._worst([(self.reference(row, self.padded), self.padded.of(row))])
+
+    def swap(self, side: str) -> Difference:
+        """The same rows with other ids at masked places: what the content of padding does to real tokens."""
+        rows = [
+            row
+            for row in self.padded.rows
+            if row.kind == side
+            or (row.kind.startswith("decoder") and (side == "left" or row.kind == "decoder-right"))
+        ]
+        return self._worst([(self.filled.of(row), self.padded.of(row)) for row in rows])
+
+    def kind(self, kind: str) -> Row:
+        """The one row of this kind."""
+        return next(row for row in self.padded.rows if row.kind == kind)
+
+    @functools.cached_property
+    def sensitive(self) -> bool:
+        """The positive control: with an all-ones mask, or a mask that fails, padding shows."""
+        rows = [row for row in self.padded.rows if row.kind in ("open-left", "open-right")]
+        return any(self._worst([(self.filled.of(r), self.padded.of(r))]).worst > 0 for r in rows)
+
+    def mask_inert(self, side: str) -> bool:
+        """True when an all-ones mask gives what the right mask gives: the model does not look at it."""
+        row, open_row = self.probe.padded(side, self.probe.longest), self.kind(f"open-{side}")
+        same = self._worst([(self.padded.of(open_row), self.padded.of(row))])
+        return same.finite and same.worst <= self.zones.floor
+
+    def bare(self) -> Difference | None:
+        """A single left-padded row without position ids, against the text alone."""
+        if self.single is None or self.single_row is None:
+            return None
+        row = self.single_row
+        if self.probe.layout == "prefix":
+            reference = self.padded.at(row.text)[: len(row.tokens)]
+        else:
+            reference = self.alone[row.pads].at(0)
+        return self._worst([(reference, self.single.at(0))])
+
+    def bare_in_batch(self) -> Difference:
+        """The same row twice in a batch; one further pass, to tell a single row from a batch."""
+        assert self.single_row is not None
+        row = self.single_row
+        run = forward(self.subject, (row, row), self._pads, positions=False)
+        reference = (
+            self.padded.at(row.text)[: len(row.tokens)]
+            if self.probe.layout == "prefix"
+            else self.alone[row.pads].at(0)
+        )
+        return self._worst([(reference, run.at(0))])
+
+    @functools.cached_property
+    def noise(self) -> float:
+        """Rounding noise of a neutral change of shape, in standard deviations; one further pass."""
+        if self.probe.layout == "prefix":
+            row = replace(self.padded.rows[0], tokens=self.padded.rows[0].tokens[: self.probe.width * 5 // 8])
+            run = forward(self.subject, (row,), self._pads)
+            return difference(self.padded.at(0)[: len(row.tokens)], run.at(0), vocabulary=False).worst
+        row = self.first.rows[0]
+        run = forward(self.subject, (row, row, row), self._pads, positions=False)
+        return difference(self.first.at(0), run.at(1), vocabulary=False).worst
+
+    @functools.cached_property
+    def routing_noise(self) -> float:
+        """What other rows of a batch do to a row by rounding: the real tokens of every other row are replaced."""
+        changed = tuple(
+            replace(row, tokens=row.tokens[::-1])
+            if row.kind in ("full", "suffix", "counted") or row.kind.startswith("open")
+            else row
+            for row in self.padded.rows
+        )
+        run = forward(self.subject, changed, self._pads)
+        pairs = [
+            (self.padded.at(n), run.at(n)) for n, row in enumerate(changed) if row.kind in ("right", "left")
+        ]
+        return self._worst(pairs).worst
+
+    def limit(self, found: Difference) -> float:
+        """The limit for a difference: the floor, or what the noise measured in this call allows."""
+        if found.worst <= self.zones.floor or found.worst >= self.zones.certain:
+            return self.zones.floor
+        return min(self.zones.certain, max(self.zones.floor, 4 * self.noise))
+
+    @property
+    def _pads(self) -> tuple[int, ...]:
+        return self.probe.fill if self.pad_id is None else (self.pad_id,)
+
+    def _worst(self, pairs: list[tuple[Any, Any]]) -> Difference:
+        total = Difference(nats=0.0 if self.padded.vocabulary else None)
+        for reference, other in pairs:
+            total = total | difference(reference, other, vocabulary=self.padded.vocabulary)
+        return total
+
+
+def gather(subject: Subject, probe: Probe, first: Run) -> Evidence:
+    """Run the remaining passes. Raises `ProbeError` where the model cannot be run on them."""
+    import torch
+
+    pad_id = subject.pad_id
+    pads = probe.fill[::-1] if pad_id is None else (pad_id,)
+    rows = probe.mixed()
+    filled = first if probe.layout == "prefix" else forward(subject, rows, probe.fill)
+    padded = forward(subject, rows, pads)
+    alone: dict[int, Run] = {}
+    if probe.layout == "alone":
+        bare_costs_a_pass = subject.takes_positions and subject.takes_mask
+        for pads_count in probe.referenced(three=not bare_costs_a_pass):
+            row = probe.alone(probe.padded("right", pads_count))
+            same = row == first.rows[0]
+            alone[pads_count] = first if same else forward(subject, (row,), pads, positions=False)
+    single_row = _single(probe)
+    single = None
+    if probe.layout == "prefix" or (subject.takes_positions and subject.takes_mask):
+        single = forward(subject, (single_row,), pads, positions=False)
+    evidence = Evidence(subject, probe, first, filled, padded, pad_id, alone, single, single_row)
+    if any(
+        bool(torch.isnan(run.at(n)).any())
+        for run in (first, *alone.values())
+        for n, row in enumerate(run.rows)
+        if row.kind == "full"
+    ):
+        raise ProbeError("the unpadded outputs hold NaN")
+    return evidence
+
+
+def _single(probe: Probe) -> Row:
+    """The bare row: short in the prefix layout, where any prefix has a reference."""
+    row = probe.padded("left", probe.longest)
+    if probe.layout == "prefix":
+        keep = min(9, probe.width - 3)
+        return replace(row, text=0, tokens=probe.text(0, keep), left=3)
+    return row

@@ -1,0 +1,185 @@
+"""`capture` before a write, `prove` after it: the passes are run, the checks are asked, a verdict is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from padfix.proof import checks, tokenizer_checks
+from padfix.proof.evidence import Evidence, gather, unpadded
+from padfix.proof.fingerprint import Fingerprint, fingerprints
+from padfix.proof.probes import ENCODE_ERRORS, TEXTS, Probe, encode_all, make_probe
+from padfix.proof.run import ProbeError
+from padfix.proof.subject import Subject, quiet, subject_of
+from padfix.types import Check, Plan, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What the unpadded probe gave before the write: ``values[i]`` belongs to row i; a classifier's scores."""
+
+    values: Any
+    scores: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The state before a write, as far as a proof compares with it. Made by `capture`."""
+
+    texts: tuple[str, ...]
+    encodings: tuple[tuple[int, ...], ...] | None  # None: the tokenizer does not encode plain text
+    fingerprints: tuple[Fingerprint, ...] = ()
+    probe: Probe | None = None
+    outputs: Outputs | None = None
+    untested: tuple[str, ...] = ()
+
+
+def capture(model: Any, tok: Any, *, texts: Sequence[str] | None = None) -> Baseline:
+    """Record what must not change: encodings, checksums of vocabulary rows, and the outputs of a short probe.
+
+    ``model`` may be None. Nothing is changed; one forward pass is run.
+    """
+    from padfix.read.live import text_tokenizer
+
+    chosen = tuple(texts) if texts else TEXTS
+    encodings = _encodings(text_tokenizer(tok), chosen)
+    if model is None:
+        return Baseline(chosen, encodings)
+    subject = subject_of(model, tok)
+    marks, unread = fingerprints(subject.model)
+    try:
+        with quiet(subject):
+            probe, first = unpadded(subject, make_probe(subject, texts))
+    except ProbeError as problem:
+        return Baseline(chosen, encodings, marks, untested=(*unread, f"before the fix: {problem}"))
+    values = first.values[[n for n, row in enumerate(first.rows) if row.kind == "full"]]
+    return Baseline(chosen, encodings, marks, probe, Outputs(values.clone(), first.scores), unread)
+
+
+def _encodings(tok: Any, texts: Sequence[str]) -> tuple[tuple[int, ...], ...] | None:
+    try:
+        return encode_all(tok, texts)
+    except ENCODE_ERRORS:
+        return None
+
+
+def prove(
+    model: Any,
+    tok: Any,
+    *,
+    baseline: Baseline | None = None,
+    plan: Plan | None = None,
+    texts: Sequence[str] | None = None,
+    sides: Sequence[str] = ("right", "left"),
+    attention: bool = False,
+    generate: bool = False,
+) -> Verdict:
+    """Ask every check that applies, and say what could not be asked.
+
+    ``baseline`` comes from `capture`; without one the checks that compare with a state before are left out
+    and named in ``untested``. ``plan`` is what was written. ``sides``: the padding sides to try.
+    ``attention`` and ``generate`` add the checks ``attention-zero`` and ``generation-kept``.
+    """
+    from padfix.read.live import text_tokenizer
+
+    text_tok = text_tokenizer(tok)
+    chosen = baseline.texts if baseline is not None else tuple(texts) if texts else TEXTS
+    found: list[Check] = []
+    untested: list[str] = []
+    if baseline is None:
+        untested.append(
+            "weights-kept, outputs-kept, text-kept: they compare with a state before a fix, and there is none"
+        )
+    elif baseline.encodings is None:
+        untested.append("text-kept: the tokenizer does not encode plain text")
+    else:
+        found.append(tokenizer_checks.text_kept(chosen, baseline.encodings, text_tok))
+    trip = tokenizer_checks.round_trip(chosen, text_tok, plan)
+    if isinstance(trip, str):
+        untested.append(trip)
+    else:
+        found.append(trip)
+    if model is None:
+        return Verdict(tuple(found), (*untested, "outputs: there is no model"))
+    subject = subject_of(model, tok)
+    if baseline is not None:
+        untested += baseline.untested
+        if baseline.fingerprints:
+            now, _ = fingerprints(subject.model)
+            found.insert(0, checks.weights_kept(baseline.fingerprints, now, plan))
+    with quiet(subject):
+        model_checks, more = _model_checks(subject, baseline, plan, texts, sides)
+    return Verdict((*found, *model_checks), (*untested, *more, *_conditions(subject)))
+
+
+def _model_checks(
+    subject: Subject,
+    baseline: Baseline | None,
+    plan: Plan | None,
+    texts: Sequence[str] | None,
+    sides: Sequence[str],
+) -> tuple[list[Check], list[str]]:
+    rows, pad = subject.rows, subject.pad_id
+    if pad is not None and rows is not None and not 0 <= pad < rows:
+        cause = f"the pad id {pad} has no row: the model's input matrix has {rows}"
+        return [
+            Check(
+                "pad-invisible",
+                False,
+                True,
+                cause=cause,
+                remedy="take a pad below that, or grow with strategy='add'",
+            )
+        ], []
+    before = baseline.outputs if baseline is not None else None
+    probe = (
+        baseline.probe if baseline is not None and baseline.probe is not None else make_probe(subject, texts)
+    )
+    notes = list(probe.notes)
+    if pad is None:
+        notes.append("pad token: the tokenizer has none, so ordinary ids stood at masked places")
+    try:
+        probe, first = unpadded(subject, probe)
+        evidence = gather(subject, probe, first)
+    except ProbeError as problem:
+        if before is not None:
+            cause = f"the forward pass ran before the fix and fails now: {problem}"
+            return [Check("outputs-kept", False, True, cause=cause, remedy="undo the write")], notes
+        what = f"dtype {subject.dtype}" if subject.low_precision else "outputs"
+        return [], [*notes, f"{what}: the forward pass fails ({str(problem)[:300]})"]
+    return list(_asked(evidence, before, plan, sides, notes)), notes
+
+
+def _asked(
+    evidence: Evidence, before: Outputs | None, plan: Plan | None, sides: Sequence[str], notes: list[str]
+) -> Iterator[Check]:
+    if before is not None:
+        yield checks.outputs_kept(before, evidence)
+    own = evidence.subject.side
+    leak = checks.pad_invisible(evidence)
+    padded = {side: checks.padding(evidence, side) for side in sides}
+    if evidence.sensitive or not leak.passed or not all(c.passed for c in padded.values()):
+        if own in sides:
+            yield leak
+        yield from padded.values()
+        if "left" in sides:
+            yield checks.padding_left_bare(evidence)
+    else:
+        notes.append(
+            "pad-invisible, padding: even an all-ones mask changes nothing, so the probe could not see a leak"
+        )
+    unlikely = checks.pad_unlikely(evidence, plan)
+    if unlikely is not None:
+        yield unlikely
+    if evidence.probe.pooled:
+        yield checks.pooled_kept(before, evidence)
+
+
+def _conditions(subject: Subject) -> tuple[str, ...]:
+    kind = getattr(subject.device, "type", str(subject.device))
+    attention = getattr(subject.model.config, "_attn_implementation", None) or "its own"
+    return (
+        f"tested in {subject.dtype} on {kind} with {attention} attention, {subject.tok.padding_side} padding by default; "
+        "not tested: other dtypes, devices and attention kernels, texts longer than the probe",
+    )

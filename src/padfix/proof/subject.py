@@ -1,0 +1,211 @@
+"""The model under proof: the facts that its forward pass depends on, and a room where nothing sticks.
+
+`Subject` reads them once. `quiet` is the room: evaluation mode, fixed seeds, no gradients, no autocast,
+no cache; on the way out every mode, attribute, buffer entry, config value and random state is put back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from padfix.traits import traits_of
+from padfix.types import Head
+
+# Every name under which a config states the longest row that the model takes.
+_LENGTHS = (
+    "max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_seq_length", "max_sequence_length",
+    "max_source_positions", "max_target_positions", "max_encoder_position_embeddings",
+    "max_decoder_position_embeddings", "max_position_embedding", "context_length",
+)  # fmt: skip
+
+FORWARD_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a forward pass raises when it cannot run: reported, never swallowed. Out of memory is not among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A model with its tokenizer, and what the probes must know about the two."""
+
+    model: Any
+    tok: Any
+    model_type: str
+    traits: tuple[str, ...]
+    takes: frozenset[str]  # parameters of forward()
+    takes_any: bool  # forward() has **kwargs
+    rows: int | None  # of the input matrix
+    limit: int  # longest row, in tokens
+    position_offset: int  # position id of the first token: 0, or pad + 1 in the RoBERTa family
+    device: Any
+    dtype: str
+    pad_id: int | None
+    eos_id: int | None
+    side: str
+    seq2seq: bool
+    head: Head | None
+
+    @property
+    def takes_mask(self) -> bool:
+        """True when forward() can be given an attention mask."""
+        return "attention_mask" in self.takes or (self.takes_any and "input_ids" not in self.takes)
+
+    @property
+    def takes_positions(self) -> bool:
+        """True when forward() can be given position ids."""
+        return "position_ids" in self.takes
+
+    @property
+    def low_precision(self) -> bool:
+        """True for dtypes whose rounding alone moves logits visibly."""
+        return self.dtype not in ("float32", "float64")
+
+
+def subject_of(model: Any, tok: Any) -> Subject:
+    """Read the facts of a model and its tokenizer; nothing is run and nothing changes."""
+    from padfix.read.heads import head_of
+    from padfix.read.live import text_configs, text_tokenizer, unwrap
+    from padfix.read.vocabulary import vocabulary
+
+    (inner, _), text_tok = unwrap(model), text_tokenizer(tok)
+    parameters = inspect.signature(inner.forward).parameters
+    table = vocabulary(inner)
+    weight = getattr(table.input_module, "weight", None)
+    reference = weight if weight is not None else next(inner.parameters(), None)
+    offset = _position_offset(inner)
+    lengths = [
+        value
+        for config in nested_configs(inner.config)
+        for name in _LENGTHS
+        if isinstance(value := getattr(config, name, None), int) and value > 8
+    ]
+    model_type = getattr(inner.config, "model_type", "") or ""
+    text_type = getattr(text_configs(inner.config)[0], "model_type", "")
+    seq2seq = bool(getattr(inner.config, "is_encoder_decoder", False))
+    return Subject(
+        model=inner,
+        tok=text_tok,
+        model_type=model_type,
+        traits=tuple(sorted({*traits_of(model_type), *traits_of(text_type)})),
+        takes=frozenset(parameters),
+        takes_any=any(p.kind is p.VAR_KEYWORD for p in parameters.values()),
+        rows=table.input_rows,
+        limit=max(8, min(lengths, default=1 << 20) - max(offset, 2)),
+        position_offset=offset,
+        device=reference.device if reference is not None else "cpu",
+        dtype=str(reference.dtype).removeprefix("torch.") if reference is not None else "float32",
+        pad_id=_as_id(getattr(text_tok, "pad_token_id", None)),
+        eos_id=_as_id(getattr(text_tok, "eos_token_id", None)),
+        side=getattr(text_tok, "padding_side", "right"),
+        seq2seq=seq2seq,
+        head=head_of(type(inner).__name__, seq2seq),
+    )
+
+
+def nested_configs(config: Any) -> Iterator[Any]:
+    """The config and every config inside it, each once."""
+    seen: set[int] = set()
+    todo = [config]
+    while todo:
+        current = todo.pop(0)
+        if id(current) in seen or not hasattr(current, "to_dict"):
+            continue
+        seen.add(id(current))
+        yield current
+        todo.extend(value for value in vars(current).values() if hasattr(value, "to_dict"))
+
+
+def _as_id(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _position_offset(model: Any) -> int:
+    """``padding_idx + 1`` where positions are counted from the pad id (RoBERTa), else 0.
+
+    Those models share one function, ``create_position_ids_from_input_ids``, beside their embeddings.
+    """
+    name = "create_position_ids_from_input_ids"
+    for module in model.modules():
+        index = getattr(module, "padding_idx", None)
+        if isinstance(index, int) and hasattr(module, "position_embeddings"):
+            home = sys.modules.get(type(module).__module__)
+            if hasattr(module, name) or hasattr(home, name):
+                return index + 1
+    return 0
+
+
+@contextlib.contextmanager
+def quiet(subject: Subject) -> Iterator[None]:
+    """Run probes inside: evaluation mode, no gradients, fixed seeds; everything is put back afterwards."""
+    import torch
+    from transformers.utils import logging
+
+    model = subject.model
+    modules = list(model.modules())
+    attributes = [(m, _plain(m), dict(m._buffers)) for m in modules]
+    configs = [(c, dict(vars(c))) for c in nested_configs(model.config)]
+    # BigBird swaps whole submodules when a row is short; only its own method swaps them back.
+    swaps = [
+        (m, m.attention_type)
+        for m in modules
+        if hasattr(m, "set_attention_type") and hasattr(m, "attention_type")
+    ]
+    verbosity = logging.get_verbosity()
+    kind = getattr(subject.device, "type", "cpu")
+    devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
+    try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(torch.random.fork_rng(devices=devices, device_type="cuda"))
+            if torch.amp.is_autocast_available(kind):
+                stack.enter_context(torch.autocast(device_type=kind, enabled=False))
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+            logging.set_verbosity(logging.CRITICAL)
+            model.eval()
+            for config, _ in configs:
+                config.return_dict = True
+                if hasattr(config, "use_cache"):
+                    config.use_cache = False
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        for module, kept in swaps:
+            if module.attention_type != kept:
+                module.set_attention_type(kept)
+        for module, plain, buffers in attributes:
+            _restore(vars(module), plain, _is_plain)
+            _restore(module._buffers, buffers)
+        for config, values in configs:
+            _restore(vars(config), values)
+
+
+_TABLES = ("_parameters", "_modules", "_buffers")
+
+
+def _is_plain(name: str, value: Any) -> bool:
+    return name not in _TABLES and "hooks" not in name
+
+
+def _plain(module: Any) -> dict[str, Any]:
+    return {name: value for name, value in vars(module).items() if _is_plain(name, value)}
+
+
+def _restore(live: dict[str, Any], kept: dict[str, Any], of: Any = lambda name, value: True) -> None:
+    for name in [n for n, v in live.items() if n not in kept and of(n, v)]:
+        del live[name]
+    for name, value in kept.items():
+        if name not in live or live[name] is not value:
+            live[name] = value
