@@ -257,6 +257,26 @@ def _present(value: ConfigId) -> ConfigId:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What one training step on a batch measured (evaluation mode, losses in nats, gradients as max |value|).
+
+    ``pad_gradient`` and ``text_gradient`` are taken at the output of the input embedding, so tied weights
+    do not blur them; ``end_gradient`` is that of the EOS positions, ``end_row_gradient`` what of it arrives
+    in the EOS rows of the table. None: could not be measured.
+    """
+
+    loss: float
+    loss_alone: float  # the token-weighted mean of the rows' losses, each row alone and unpadded
+    limit: float  # of their difference, by dtype
+    pad_gradient: float | None = None
+    pad_place: tuple[int, int] | None = None  # (row, position) of the largest
+    text_gradient: float | None = None
+    end_gradient: float | None = None
+    end_row_gradient: float | None = None
+    router_change: float | None = None  # of the router's loss when ids at masked positions change
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """One or more collated batches of a training run, as plain tuples: what the training rules read.
 
@@ -281,6 +301,7 @@ class Batch:
     decoded: tuple[tuple[int, str], ...] = ()  # every id of the batch and its token
     not_finite: tuple[int, ...] | None = None  # rows with a NaN or infinite logit; None: not run
     router_loss: bool = False  # a mixture of experts trains its router's load-balancing loss
+    step: Step | None = None  # what a training step on it measured; None: not run
     collator: str = ""  # the class or function that made it
 
     @property
