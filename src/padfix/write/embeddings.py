@@ -8,6 +8,7 @@ ties, ``requires_grad`` and an optimiser that has not stepped survive.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -84,8 +85,9 @@ def survey(model: Any, rows: Rows, init: Init = "mean", *, wrappers: Iterable[st
     for table in tables:
         _refuse_table(table)
     _refuse_offloaded(model, tables)
-    configs = tuple(_config_changes(model, copies))
+    configs = tuple(_config_changes(model, copies, tables))
     _refuse_left_behind(model, found, rows, tables, configs)
+    _refuse_unloadable(model, found, tables, configs)
     return Growth(tables, tuple(_attribute_changes(model, twin, tables)), configs)
 
 
@@ -217,15 +219,21 @@ def _attribute_changes(model: Any, twin: Any, tables: tuple[Table, ...]) -> Iter
                 yield module, name, heights.get(now, resized)
 
 
-def _config_changes(model: Any, copies: dict[int, Any]) -> Iterator[tuple[Any, str, int]]:
-    """Integer keys that the model's own resize raises: ``vocab_size``, ``decoder_vocab_size``, ..."""
+def _config_changes(
+    model: Any, copies: dict[int, Any], tables: tuple[Table, ...]
+) -> Iterator[tuple[Any, str, int]]:
+    """Config keys to raise: those that the model's own resize raises, and every other vocabulary size as high as
+    a table that grows (Marian's ``decoder_vocab_size``, T5Gemma's encoder), else a reload would not fit."""
+    heights = {table.before: table.after for table in tables}
     for config in configs_of(model):
-        resized = copies.get(id(config))
-        if resized is None:
-            continue
+        resized = vars(copies[id(config)]) if id(config) in copies else {}
         for key, now in vars(config).items():
-            after = vars(resized).get(key)
-            if type(now) is int and type(after) is int and after > now:
+            if type(now) is not int:
+                continue
+            after = resized.get(key)
+            if "vocab" in key and now in heights:
+                yield config, key, heights[now]
+            elif type(after) is int and after > now:
                 yield config, key, after
 
 
@@ -274,7 +282,7 @@ def _unwritable(tensor: Any) -> str | None:
         return "has no memory (meta device: offloaded or not loaded)"
     if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or type(tensor.data) is not torch.Tensor:
         return f"is a {type(tensor).__name__} (quantised or distributed)"
-    if tensor.numel() == 0:
+    if tensor.numel() == 0 and tensor.ndim < 2:
         return "is empty here (sharded or not loaded)"
     if not tensor.dtype.is_floating_point or tensor.dtype.itemsize < 2:
         return f"holds {str(tensor.dtype).removeprefix('torch.')}, not plain floating-point rows (quantised, or a table of ids)"
@@ -348,6 +356,38 @@ def _refuse_left_behind(
         )
 
 
+def _refuse_unloadable(
+    model: Any, found: Vocabulary, tables: tuple[Table, ...], configs: tuple[tuple[Any, str, int], ...]
+) -> None:
+    """Refuse when the weights would not fit the model that the changed config builds (Mllama's input has 8 more)."""
+    rows = {m.name: (m.dim, m.rows, m.rows) for m in found.matrices if m.role != "other"}
+    rows |= {name: (table.dim, table.before, table.after) for table in tables for name in table.names}
+    sizes = {(vars(config)[key], value) for config, key, value in configs if "vocab" in key}
+    if all((before, after) in sizes for _, before, after in rows.values()):
+        return  # each table is exactly one vocabulary size high, before and after
+    try:
+        built = built_with(model, _changed(model, configs))
+    except Exception:  # noqa: BLE001 - not every model can be built from its config alone; nothing is known then
+        return
+    for name, (dim, _, after) in rows.items():
+        expected = built[name][dim] if name in built and len(built[name]) > dim else after
+        if expected != after:
+            raise StrategyError(
+                f"{name} would have {after} rows, and {type(model).__name__} builds it with {expected} from the changed config: it could "
+                "not be loaded again. Use a strategy that adds no row ('auto', 'reserved', 'unk', 'eos')"
+            )
+
+
+def _changed(model: Any, configs: Iterable[tuple[Any, str, int]]) -> Any:
+    """A copy of the model's config with these keys changed."""
+    copies: dict[int, Any] = {}
+    config = copy.deepcopy(model.config, copies)
+    for original, key, value in configs:
+        if id(original) in copies:
+            vars(copies[id(original)])[key] = value
+    return config
+
+
 def _could_be_indexed(tensor: Any, heights: dict[int, int]) -> bool:
     shape = tensor.shape
     return len(shape) > 0 and (
@@ -367,17 +407,15 @@ def _indexed_by_vocabulary(
     The model is built twice without memory, once as its config says and once with every vocabulary size in it
     raised: what differs is indexed by ids. None where it cannot be built (every suspect counts then).
     """
-    import copy
-
-    raised: dict[int, Any] = {}
-    config = copy.deepcopy(model.config, raised)
-    keys = {(id(c), key) for c, key, _ in configs}
-    for original in (c for c in configs_of(model) if id(c) in raised):
-        for key, now in list(vars(original).items()):
-            if type(now) is int and now in heights and ("vocab" in key or (id(original), key) in keys):
-                vars(raised[id(original)])[key] = heights[now]
+    raised = [*configs]
+    for config in configs_of(model):
+        raised += [
+            (config, key, heights[now])
+            for key, now in vars(config).items()
+            if type(now) is int and now in heights and "vocab" in key
+        ]
     try:
-        small, large = built_with(model, model.config), built_with(model, config)
+        small, large = built_with(model, model.config), built_with(model, _changed(model, raised))
     except Exception:  # noqa: BLE001 - remote code and composite models may need more than a config
         return None
     return lambda name: name not in small or small[name] != large.get(name)
@@ -514,6 +552,8 @@ def row_sums(rows: Any) -> Any:
     """
     import torch
 
+    if rows.numel() == 0:
+        return torch.zeros(len(rows), dtype=torch.int64)
     flat = rows.detach().reshape(len(rows), -1).contiguous()
     width = flat.shape[1] * flat.dtype.itemsize
     size = next(n for n in (8, 4, 2, 1) if width % n == 0)

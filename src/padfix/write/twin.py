@@ -78,14 +78,13 @@ def quiet() -> Iterator[None]:
     level = log.level
     numpy = sys.modules.get("numpy")
     states = random.getstate(), numpy.random.get_state() if numpy is not None else None
-    devices = (
-        range(torch.cuda.device_count()) if torch.cuda.is_available() and torch.cuda.is_initialized() else ()
-    )
+    ready = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = list(range(torch.cuda.device_count() if ready else 0))
     try:
         log.setLevel(logging.CRITICAL)
         with (
             warnings.catch_warnings(),
-            torch.random.fork_rng(devices=list(devices)),
+            torch.random.fork_rng(devices=devices),
             torch.inference_mode(False),
             torch.no_grad(),
         ):
