@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
+from padfix.rules.inference import is_nan
 from padfix.rules.registry import Hit, also, rule, show
 from padfix.rules.remedies import own_pad
 from padfix.types import PadState, Verdict
+
+_QUOTES: Final = "'\""
 
 
 @rule(
@@ -50,9 +54,15 @@ def measured_leak(state: PadState, verdict: Verdict) -> Iterator[Hit]:
     if state.has("ignores-mask") or state.has("recurrent"):
         return  # said by the architecture's own rule
     for check in verdict.checks:
-        if check.name == "pad-invisible" and not check.passed and check.gating:
-            cause = show(check.cause or "other ids at masked positions change the output", 240).strip("'\"")
+        if (
+            check.name in ("pad-invisible", "padding-right")
+            and check.gating
+            and not check.passed
+            and not is_nan(check)
+        ):
+            cause = show(check.cause or "padding changes the output in spite of the mask", 240).strip(_QUOTES)
             yield Hit(cause, None, check.remedy or "batch texts of equal length")
+            return
 
 
 @rule(
@@ -147,9 +157,6 @@ def eos_pooled_encoder_decoder(state: PadState) -> Iterator[Hit]:
     ):
         message = f"{show(state.model_type).strip(_QUOTES)} pools EOS, and pad is EOS too: {show(pad)}"
         yield Hit(message, "pad", own_pad(state))
-
-
-_QUOTES = "'\""
 
 
 @rule("PAD505", "pad-is-semantic", reads="A", severity={})

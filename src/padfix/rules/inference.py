@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from padfix.rules.registry import Hit, Task, also, as_id, rule, show
 from padfix.rules.remedies import own_pad
-from padfix.types import PadState, Severity, Verdict
+from padfix.types import Check, PadState, Severity, Verdict
 
 
 @rule("PAD301", "mask-not-inferable", reads="F", severity={"generation": "info"})
@@ -190,15 +190,19 @@ _POSITIONS = (
 
 
 @also("PAD304")
-def measured_without_positions(state: PadState, verdict: Verdict) -> Iterator[Hit]:
-    """The proof saw left-padded rows move without ``position_ids`` and not with them."""
-    checks = {check.name: check for check in verdict.checks}
-    bare, left = checks.get("padding-left-bare"), checks.get("padding-left")
-    if bare is not None and not bare.passed and (left is None or left.passed) and not _is_nan(bare.observed):
-        moved = "" if bare.observed is None else f" by {bare.observed:.3g} {bare.unit}".rstrip()
+def measured_positions(state: PadState, verdict: Verdict) -> Iterator[Hit]:
+    """The proof saw left-padded rows move although what the padding holds does not matter."""
+    checks = {check.name: check for check in verdict.checks if not check.passed and not is_nan(check)}
+    left, bare = checks.get("padding-left"), checks.get("padding-left-bare")
+    if "pad-invisible" in checks:
+        return
+    if left is not None and left.gating:
         yield Hit(
-            f"without position_ids, left-padded rows differ from the texts alone{moved}", None, _POSITIONS
+            f"left-padded rows differ from the texts alone{_moved(left)}", None, left.remedy or _POSITIONS
         )
+    elif left is None and bare is not None:
+        message = f"without position_ids, left-padded rows differ from the texts alone{_moved(bare)}"
+        yield Hit(message, None, bare.remedy or _POSITIONS)
 
 
 @rule(
@@ -228,11 +232,7 @@ def left_pad_nan(state: PadState, verdict: Verdict) -> Iterator[Hit]:
     huggingface/transformers#27179, huggingface/transformers#48363, pytorch/pytorch#103749
     """
     for check in verdict.checks:
-        if (
-            check.name.startswith(("padding", "pad-invisible"))
-            and not check.passed
-            and _is_nan(check.observed)
-        ):
+        if check.name.startswith(("padding", "pad-invisible")) and not check.passed and is_nan(check):
             where = ", ".join(part for part in (state.dtype, state.device) if part)
             message = f"{check.name}: padded rows are not finite" + (f" ({show(where)})" if where else "")
             yield Hit(
@@ -242,8 +242,13 @@ def left_pad_nan(state: PadState, verdict: Verdict) -> Iterator[Hit]:
             )
 
 
-def _is_nan(observed: float | None) -> bool:
-    return observed is not None and not math.isfinite(observed)
+def is_nan(check: Check) -> bool:
+    """True for a check whose difference is not a finite number."""
+    return check.observed is not None and not math.isfinite(check.observed)
+
+
+def _moved(check: Check) -> str:
+    return "" if check.observed is None else f" by {check.observed:.3g} {check.unit}".rstrip()
 
 
 @rule("PAD308", "pooled-at-wrong-position", reads="AM", severity={"classification": "error"})

@@ -117,11 +117,9 @@ _MAX_TEXT: Final = 40_000  # a traceback says what went wrong at its end
 
 _ANSI: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]{0,2000}(?:\x07|\x1b\\)|[@-Z\\-_])")
 _WORD: Final = re.compile(r"[^\W\d_][\w']*|_\w+|\d+|[*<>#]")
-_COMMON: Final = frozenset(
-    ("a", "an", "and", "are", "as", "be", "being", "but", "by", "can", "do", "does", "for", "from", "has", "have")
-    + ("if", "in", "is", "it", "no", "not", "object", "of", "on", "or", "the", "this", "to", "was", "were", "will")
-    + ("with", "you", "your")
-)
+_COMMON: Final = re.compile(
+    r"(an?|and|are|as|be|being|but|by|can|do|does|for|from|has|have|if|in|is|it|no|not|object|of|on|or|the|this|to|was"
+    r"|were|will|with|you|your|[<>])"
 )
 
 
@@ -206,7 +204,7 @@ def _weigh(known: Iterable[_Known]) -> dict[str, float]:
     count = Counter(feature for entry in known for feature in entry.features)
     weights = {}
     for feature, n in count.items():
-        filler = all(word in _COMMON or word in ("<", ">") for word in feature.split())
+        filler = all(_COMMON.fullmatch(word) for word in feature.split())
         weights[feature] = (0.2 if filler else 1.0) / (1.0 + 0.3 * math.log(n))
     return weights
 
