@@ -7,7 +7,8 @@ No colours and no box drawing, so the text survives a log file, a bug report and
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 
 from padfix.render.escape import safe
 from padfix.types import (
@@ -206,11 +207,15 @@ def count_text(findings: Iterable[Finding]) -> str:
     >>> count_text([Finding("PAD001", "missing-pad-token", "error", "no pad")])
     '1 error'
     """
-    counts = {"error": 0, "warning": 0, "info": 0}
-    for finding in findings:
-        counts[finding.severity] += 1
+    return counts_text(Counter(f.severity for f in findings))
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """Counts by severity as text."""
     words = {"error": "error", "warning": "warning", "info": "note"}
-    parts = [f"{n} {words[name]}{'s' if n != 1 else ''}" for name, n in counts.items() if n]
+    parts = [
+        f"{n} {word}{'s' if n != 1 else ''}" for name, word in words.items() if (n := counts.get(name, 0))
+    ]
     return ", ".join(parts) or "no findings"
 
 
