@@ -1,8 +1,4 @@
-"""PAD4xx: what one collated batch of the user's own data says, before a training run starts.
-
-The batch sides of the inference rules (PAD302, 303, 304, 305, 308) are here too: their evidence is the
-same batch.
-"""
+"""PAD4xx: what one collated batch of the user's own data says, before a training run starts."""
 
 from __future__ import annotations
 
@@ -10,14 +6,24 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from padfix.rules.registry import Hit, also, as_id, rule, show
+from padfix.rules.places import (
+    IGNORED,
+    Place,
+    at,
+    eos_named,
+    in_rows,
+    last_token,
+    left_padded,
+    maker,
+    padding_in,
+    real_length,
+    row_name,
+    texts_in,
+)
+from padfix.rules.registry import Hit, also, rule, show
 from padfix.types import Batch, PadState
 
-IGNORED: Final = -100
-POOLS_LATE: Final = ("xlnet", "funnel")  # their classifiers expect the padding on the left, or ignore it
 ATTENDS_PADS: Final = ("clip",)  # trained with every pad attended: diffusers#2201
-
-Place = tuple[int, int]  # row, position
 
 
 @rule("PAD401", "eos-label-masked", reads="B", severity={"training": "error"})
@@ -58,7 +64,7 @@ def eos_label_masked(state: PadState, batch: Batch) -> Iterator[Hit]:
         return
     masked: list[Place] = []
     seen = 0
-    for r, start, stop in _texts(batch):
+    for r, start, stop in texts_in(batch):
         row, labels = batch.ids[r], batch.labels[r]
         ends = [p for p in range(start + 1, stop) if row[p] in state.eos_ids]
         seen += len(ends)
@@ -68,11 +74,11 @@ def eos_label_masked(state: PadState, batch: Batch) -> Iterator[Hit]:
     r, p = masked[0]
     because = ""
     if state.pad is not None and batch.ids[r][p] == state.pad.id:
-        because = f", because it is also the pad and {_maker(batch)} masks labels by id"
+        because = f", because it is also the pad and {maker(batch)} masks labels by id"
     guess = " (or it is padding: pass the rows before collation to tell)" if batch.texts_from == "pad" else ""
     yield Hit(
-        f"{_at(batch, r, p)} ends a text{guess}, but its label is -100 while the token before it is trained{because}; "
-        f"{len(masked)} of {seen} EOS in {_rows(masked, batch)}: the model never learns to stop",
+        f"{at(batch, r, p)} ends a text{guess}, but its label is -100 while the token before it is trained{because}; "
+        f"{len(masked)} of {seen} EOS in {in_rows(masked, batch)}: the model never learns to stop",
         fix="collator = padfix.positional_labels(collator), or a pad of its own: padfix.ensure_pad(model, tok)",
     )
 
@@ -84,7 +90,7 @@ def _masked_targets(state: PadState, batch: Batch) -> Iterator[Hit]:
         r = next((i for i, row in enumerate(labels) if IGNORED in row), 0)
         p = labels[r].index(IGNORED) if IGNORED in labels[r] else len(labels[r]) - 1
         yield Hit(
-            f"no target holds an EOS label, and the pad {show(state.pad)} is one: {_name(batch, r)} turns to -100 at "
+            f"no target holds an EOS label, and the pad {show(state.pad)} is one: {row_name(batch, r)} turns to -100 at "
             f"label position {p}, where its EOS would be, in {len(labels)} of {len(labels)} rows; "
             "the model never learns to stop",
             fix="mask the labels with the target's attention_mask instead of by pad id (DataCollatorForSeq2Seq "
@@ -120,19 +126,19 @@ def eos_absent(state: PadState, batch: Batch) -> Iterator[Hit]:
     """
     if not state.eos_ids or batch.objective not in ("causal", "seq2seq"):
         return
-    whole = [r for r, cut in enumerate(batch.cut) if not cut and _length(batch, r)]
+    whole = [r for r, cut in enumerate(batch.cut) if not cut and real_length(batch, r)]
     if not whole or any(_has_end(state, batch, r) for r in range(len(batch.ids))):
         return
     shared = state.pad is not None and state.pad.id in state.eos_ids
     if batch.objective == "seq2seq" and (batch.labels is None or shared):
         return  # no targets, or PAD401 says it
-    if batch.labels is None and _left_padded(batch):
+    if batch.labels is None and left_padded(batch):
         return  # prompts to generate from
-    lasts = Counter(_last(batch, r) for r in whole)
+    lasts = Counter(last_token(batch, r) for r in whole)
     last, count = lasts.most_common(1)[0]
     end = f"{show(batch.text_of(last))} ({last})"
-    message = f"none of the {len(whole)} whole texts holds an EOS ({_ids(state)}): {_name(batch, whole[0])} ends in "
-    message += f"{show(batch.text_of(_last(batch, whole[0])))} ({_last(batch, whole[0])})"
+    message = f"none of the {len(whole)} whole texts holds an EOS ({eos_named(state)}): {row_name(batch, whole[0])} ends in "
+    message += f"{show(batch.text_of(last_token(batch, whole[0])))} ({last_token(batch, whole[0])})"
     fix = "append it before tokenizing: text + tok.eos_token (another pad token will not help)"
     specials = {token.id for _, token in state.specials}
     if count > len(whole) // 2 and (last in specials or (len(whole) > 2 and count == len(whole))):
@@ -196,18 +202,17 @@ def pads_in_loss(state: PadState, batch: Batch) -> Iterator[Hit]:
         return
     places: list[Place] = []
     pads = 0
-    for r, row in enumerate(batch.ids):
-        for p in _padding(batch, r):
+    for r in range(len(batch.ids)):
+        for p in padding_in(batch, r):
             pads += 1
             exempt = p in {stop for _, stop in batch.texts[r]} and _labelled_end(state, batch, r, p)
             if batch.labels[r][p] != IGNORED and not exempt:
                 places.append((r, p))
-        del row
     if places:
         r, p = places[0]
         yield Hit(
-            f"{_at(batch, r, p)} is padding, but its label is {batch.labels[r][p]}, not -100; "
-            f"{len(places)} of {pads} padded positions in {_rows(places, batch)} are in the loss",
+            f"{at(batch, r, p)} is padding, but its label is {batch.labels[r][p]}, not -100; "
+            f"{len(places)} of {pads} padded positions in {in_rows(places, batch)} are in the loss",
             fix="labels[attention_mask == 0] = -100, or tokenize without padding and let DataCollatorForSeq2Seq(tok) pad",
         )
 
@@ -223,7 +228,7 @@ def _padded_targets(state: PadState, batch: Batch) -> Iterator[Hit]:
     if runs:
         r, p, _ = runs[0]
         yield Hit(
-            f"{_name(batch, r)}, label position {p}: the target is padded with {show(batch.text_of(pad or 0))} ({pad}) instead of "
+            f"{row_name(batch, r)}, label position {p}: the target is padded with {show(batch.text_of(pad or 0))} ({pad}) instead of "
             f"-100; {sum(n for *_, n in runs)} pads of {len(runs)} of {len(labels)} rows are in the loss",
             fix="labels[labels_attention_mask == 0] = -100, or leave the padding of labels to DataCollatorForSeq2Seq(tok)",
         )
@@ -261,15 +266,14 @@ def all_masked(state: PadState, batch: Batch) -> Iterator[Hit]:
         return
     skip = 1 if batch.objective == "causal" else 0
     dead = [r for r, row in enumerate(batch.labels) if all(label == IGNORED for label in row[skip:])]
-    if batch.objective == "masked":
-        if len(dead) < len(batch.labels) or sum(batch.lengths) < 100:
-            return
+    if batch.objective == "masked" and (len(dead) < len(batch.labels) or sum(batch.lengths) < 100):
+        return
     if not dead:
         return
     r = dead[0]
     start, stop = batch.texts[r][0] if batch.texts[r] else (0, 0)
     held = " ".join(batch.text_of(i) for i in batch.ids[r][start : min(stop, start + 8)])
-    what = f"{_name(batch, r)}, positions {start} to {max(start, stop - 1)} ({show(held)} ...)"
+    what = f"{row_name(batch, r)}, positions {start} to {max(start, stop - 1)} ({show(held)} ...)"
     fix = "print batch['labels']: check the response template against the tokenized text, and the maximum length"
     if len(dead) == len(batch.labels):
         yield Hit(
@@ -322,7 +326,7 @@ def pad_in_content(state: PadState, batch: Batch) -> Iterator[Hit]:
         return
     places = [
         (r, p)
-        for r, start, stop in _texts(batch)
+        for r, start, stop in texts_in(batch)
         for p in range(start, stop)
         if batch.ids[r][p] == state.pad.id and not _replaced(batch, r, p)
     ]
@@ -336,7 +340,7 @@ def pad_in_content(state: PadState, batch: Batch) -> Iterator[Hit]:
         tail = f"; {lost} of them lost their label or attention already" if lost else ""
         role = " It is also the unk token." if state.unk is not None and state.unk.id == state.pad.id else ""
         yield Hit(
-            f"{_at(batch, r, p)} is the pad id inside real text; {len(places)} such tokens in {_rows(places, batch)}{tail}.{role}",
+            f"{at(batch, r, p)} is the pad id inside real text; {len(places)} such tokens in {in_rows(places, batch)}{tail}.{role}",
             fix='padfix.ensure_pad(model, tok, strategy="add"), a pad that no text produces; then tokenize the data again',
         )
 
@@ -381,8 +385,8 @@ def mask_disagrees(state: PadState, batch: Batch) -> Iterator[Hit]:
         yield from _mask_missing(state, batch)
         return
     mask = batch.mask
-    hidden = [(r, p) for r, start, stop in _texts(batch) for p in range(start, stop) if not mask[r][p]]
-    shown = [(r, p) for r in range(len(batch.ids)) for p in _padding(batch, r) if mask[r][p]]
+    hidden = [(r, p) for r, start, stop in texts_in(batch) for p in range(start, stop) if not mask[r][p]]
+    shown = [(r, p) for r in range(len(batch.ids)) for p in padding_in(batch, r) if mask[r][p]]
     keep = "keep the attention_mask that tok(texts, padding=True) or tok.pad(...) returns; do not rebuild it from ids"
     if hidden:
         r, p = hidden[0]
@@ -390,21 +394,21 @@ def mask_disagrees(state: PadState, batch: Batch) -> Iterator[Hit]:
         if state.pad is not None and batch.ids[r][p] == state.pad.id:
             because = " (it is the pad id: the mask was made from ids)"
         yield Hit(
-            f"{_at(batch, r, p)} is real text, but its attention_mask is 0{because}; "
-            f"{len(hidden)} hidden tokens in {_rows(hidden, batch)}",
+            f"{at(batch, r, p)} is real text, but its attention_mask is 0{because}; "
+            f"{len(hidden)} hidden tokens in {in_rows(hidden, batch)}",
             fix=keep,
         )
     if shown:
         r, p = shown[0]
         yield Hit(
-            f"{_at(batch, r, p)} is padding, but its attention_mask is 1; "
-            f"{len(shown)} attended pads in {_rows(shown, batch)}",
+            f"{at(batch, r, p)} is padding, but its attention_mask is 1; "
+            f"{len(shown)} attended pads in {in_rows(shown, batch)}",
             fix=keep,
         )
 
 
 def _mask_missing(state: PadState, batch: Batch) -> Iterator[Hit]:
-    padded = [(r, p) for r in range(len(batch.ids)) for p in _padding(batch, r)]
+    padded = [(r, p) for r in range(len(batch.ids)) for p in padding_in(batch, r)]
     if not padded or batch.packed:
         return
     left = [(r, p) for r, p in padded if batch.texts[r] and p < batch.texts[r][0][0]]
@@ -413,8 +417,8 @@ def _mask_missing(state: PadState, batch: Batch) -> Iterator[Hit]:
         return  # what comes after a text cannot reach it
     r, p = (left or padded)[0]
     yield Hit(
-        f"{_at(batch, r, p)} is padding, and the batch has no attention_mask, so the model reads it; "
-        f"{len(padded)} pads in {_rows(padded, batch)}",
+        f"{at(batch, r, p)} is padding, and the batch has no attention_mask, so the model reads it; "
+        f"{len(padded)} pads in {in_rows(padded, batch)}",
         fix="give the collator rows with input_ids as dicts (tok(text), not tok(text).input_ids) and pass attention_mask on",
     )
 
@@ -444,180 +448,107 @@ def router_counts_pads(state: PadState, batch: Batch) -> Iterator[Hit]:
 
     Pass the attention mask, or train without padding (packing, `DataCollatorWithFlattening`).
     """
-    padded = [(r, p) for r in range(len(batch.ids)) for p in _padding(batch, r)]
+    padded = [(r, p) for r in range(len(batch.ids)) for p in padding_in(batch, r)]
     if batch.router_loss and batch.mask is None and padded and not batch.packed:
         r, p = padded[0]
         yield Hit(
-            f"{_at(batch, r, p)} is padding without an attention_mask, and the router's load-balancing loss counts it; "
-            f"{len(padded)} pads in {_rows(padded, batch)}",
+            f"{at(batch, r, p)} is padding without an attention_mask, and the router's load-balancing loss counts it; "
+            f"{len(padded)} pads in {in_rows(padded, batch)}",
             fix="pass attention_mask to the model, or pack rows (DataCollatorWithFlattening)",
         )
 
 
-# --- the batch's side of the inference rules ---------------------------------------------------------
+@also("PAD408")
+def router_loss_moves(state: PadState, batch: Batch) -> Iterator[Hit]:
+    step = batch.step
+    if step is not None and step.router_change is not None and step.router_change > 1e-6:
+        yield Hit(
+            f"the router's load-balancing loss moves by {step.router_change:.2g} when only the ids at masked positions "
+            f"change: {state.model_type} counts them, though the mask is passed",
+            fix="pack rows (DataCollatorWithFlattening), or sort rows by length so that little is padded",
+        )
 
 
-@also("PAD302")
-def inferred_mask_hides(state: PadState, batch: Batch) -> Iterator[Hit]:
-    if batch.mask is not None or state.pad is None or state.pad.id in state.eos_ids:
+@rule("PAD409", "loss-depends-on-padding", reads="BM", severity={"training": "error"})
+def loss_depends_on_padding(state: PadState, batch: Batch) -> Iterator[Hit]:
+    """The loss of the padded batch is not that of its rows alone.
+
+    ## What it finds
+
+    With `step=True`: a loss of the batch that differs from the token-weighted mean of the losses of its
+    rows, each run alone and unpadded, by more than rounding (1e-4 of the loss in float32, 3e-2 in bfloat16).
+
+    ## Why is this bad
+
+    What a row teaches then depends on which rows it is batched with. The cause is one of: pads in the loss
+    (PAD403), a mask that is wrong or missing (PAD407), left padding without `position_ids` on learned
+    absolute positions (PAD304), or a model that does not honour the mask (PAD501, PAD502).
+
+    ## Example
+
+    ```python
+    padfix.sanity_check(model, tok, data=dataset, collator=collator, step=True)
+    ```
+
+    ## How to fix
+
+    Fix the finding that names the cause; where there is none, train without padding (packing, or batches
+    of equal length).
+    """
+    step = batch.step
+    if step is None:
         return
-    places = [
-        (r, p)
-        for r, start, stop in _texts(batch)
-        for p in range(start, stop)
-        if batch.ids[r][p] == state.pad.id
-    ]
-    if places:
-        r, p = places[0]
-        yield Hit(
-            f"{_at(batch, r, p)} is real text with the pad's id, and no attention_mask is passed: generate() infers one "
-            f"from ids and hides it; {len(places)} such tokens in {_rows(places, batch)}",
-            fix="pass attention_mask to generate()",
-        )
-
-
-@also("PAD303")
-def padded_on_the_wrong_side(state: PadState, batch: Batch) -> Iterator[Hit]:
-    if batch.objective != "causal" or batch.packed or state.is_encoder_decoder:
+    gap = abs(step.loss - step.loss_alone)
+    if gap <= step.limit:
         return
-    right = [(r, p) for r in range(len(batch.ids)) for p in _padding(batch, r) if p >= _stop(batch, r)]
-    if right and batch.labels is None:
-        r, p = right[0]
-        yield Hit(
-            f"{_at(batch, r, p)}: padded on the right, so generate() would go on after the padding; "
-            f"{len(right)} pads in {_rows(right, batch)}",
-            fix='tok.padding_side = "left" for generation',
-            severity={"training": None, "classification": None},
-        )
-    left = _left_padded(batch)
-    if left and batch.position_ids is None and state.has("absolute-positions"):
-        r, p = left[0]
-        yield Hit(
-            f"{_at(batch, r, p)}: padded on the left without position_ids, and {state.model_type} has learned absolute "
-            f"positions: its texts start at positions that depend on the batch; {_rows(left, batch)}",
-            fix='tok.padding_side = "right" for training',
-            severity={"generation": None, "classification": None},
-        )
+    row, position = step.pad_place or (0, 0)
+    where = f"; the first padding is at {at(batch, row, position)}" if step.pad_place else ""
+    yield Hit(
+        f"the loss of the batch is {step.loss:.6g}, that of its rows alone {step.loss_alone:.6g} (token-weighted): "
+        f"{gap:.2g} apart, limit {step.limit:.2g}{_cause(state, batch)}{where}",
+        fix="fix the finding that names the cause, or train without padding: DataCollatorWithFlattening, or equal lengths",
+    )
 
 
-@also("PAD304")
-def positions_not_derived(state: PadState, batch: Batch) -> Iterator[Hit]:
-    left = _left_padded(batch)
-    if left and batch.position_ids is None and state.has("absolute-positions"):
-        r, p = left[0]
-        yield Hit(
-            f"{_at(batch, r, p)}: padded on the left without position_ids, and {state.model_type} has learned absolute "
-            f"positions, which its forward does not derive from the mask; {_rows(left, batch)}",
-            fix='tok.padding_side = "right", or pass position_ids = (attention_mask.cumsum(-1) - 1).clamp(min=0)',
-        )
+def _cause(state: PadState, batch: Batch) -> str:
+    if state.has("ignores-mask"):
+        return f"; {state.model_type} ignores the attention mask"
+    if left_padded(batch) and state.has("recurrent"):
+        return f"; the state of {state.model_type} runs over the padding on the left"
+    if left_padded(batch) and state.has("absolute-positions") and batch.position_ids is None:
+        return f"; {state.model_type} has learned absolute positions, and padding on the left shifts them"
+    return ""
 
 
-@also("PAD305")
-def left_pad_nan(state: PadState, batch: Batch) -> Iterator[Hit]:
-    if batch.not_finite:
-        r = batch.not_finite[0]
-        p = _padding(batch, r)[0] if _padding(batch, r) else 0
-        yield Hit(
-            f"{_at(batch, r, p)}: the logits of this left-padded row hold NaN or infinity, as do those of "
-            f"{len(batch.not_finite)} of {len(batch.ids)} rows ({state.dtype}, {state.device})",
-            fix='tok.padding_side = "right" for training, or attn_implementation="eager", or bfloat16 instead of float16',
-        )
+@rule("PAD410", "padding-gets-gradient", reads="BM", severity={"training": "warning"})
+def padding_gets_gradient(state: PadState, batch: Batch) -> Iterator[Hit]:
+    """A gradient reaches the embeddings of padded positions.
 
+    ## What it finds
 
-@also("PAD308")
-def pooled_at_wrong_position(state: PadState, batch: Batch) -> Iterator[Hit]:
-    if state.head != "classifier" or batch.packed:
+    With `step=True`: a gradient other than zero at the output of the input embedding where a row is padded.
+    Under an honoured mask it is exactly zero.
+
+    ## Why is this bad
+
+    The loss depends on what stands in the padding: the pad's row is trained, and the same texts give other
+    gradients in other batches. PAD403, PAD407 and PAD501 are the causes.
+
+    ## Example
+
+    ```python
+    batch["attention_mask"] = torch.ones_like(batch["input_ids"])  # pads are attended
+    ```
+
+    ## How to fix
+
+    Pass the attention mask that the tokenizer returns, and mask the labels of padding.
+    """
+    step = batch.step
+    if step is None or not step.pad_gradient or step.pad_place is None:
         return
-    wrong: list[tuple[int, int, int]] = []
-    pad = as_id(state.text_pad_id)
-    for r, row in enumerate(batch.ids):
-        last = _stop(batch, r) - 1
-        if last < 0:
-            continue
-        pooled = last
-        if state.has("pools-on-pad") and pad is not None:
-            pooled = max((p for p, i in enumerate(row) if i != pad), default=0)
-        elif state.has("pools-on-eos") and state.config_eos_ids:
-            pooled = max((p for p, i in enumerate(row) if i in state.config_eos_ids), default=last)
-        elif not _pools_late(state) and batch.texts[r][0][0] > 0:
-            pooled, last = 0, batch.texts[r][0][0]
-        if pooled != last:
-            wrong.append((r, pooled, last))
-    if wrong:
-        r, pooled, last = wrong[0]
-        how = (
-            f"the last id that is not the pad {pad}"
-            if state.has("pools-on-pad")
-            else "the last EOS"
-            if state.has("pools-on-eos")
-            else "the first position"
-        )
-        places = [(row, p) for row, p, _ in wrong]
-        yield Hit(
-            f"the classifier reads {_at(batch, r, pooled)} ({how}), where {_name(batch, r)} has its text's token for that at "
-            f"position {last}, {show(batch.text_of(batch.ids[r][last]))} ({batch.ids[r][last]}); {_rows(places, batch)}",
-            fix='padfix.ensure_pad(model, tok, strategy="add") gives the classifier a pad of its own; tok.padding_side = "right" '
-            "where it reads the first position",
-        )
-
-
-def _pools_late(state: PadState) -> bool:
-    decoders = state.has("pools-on-pad") or state.has("pools-on-eos") or state.has("recurrent")
-    return decoders or state.model_type in POOLS_LATE
-
-
-# --- the words of a finding --------------------------------------------------------------------------
-
-
-def _texts(batch: Batch) -> Iterator[tuple[int, int, int]]:
-    for r, spans in enumerate(batch.texts):
-        for start, stop in spans:
-            yield r, start, stop
-
-
-def _padding(batch: Batch, r: int) -> list[int]:
-    inside = {p for start, stop in batch.texts[r] for p in range(start, stop)}
-    return [p for p in range(len(batch.ids[r])) if p not in inside]
-
-
-def _left_padded(batch: Batch) -> list[Place]:
-    return [(r, 0) for r, spans in enumerate(batch.texts) if spans and spans[0][0] > 0]
-
-
-def _stop(batch: Batch, r: int) -> int:
-    return batch.texts[r][-1][1] if batch.texts[r] else 0
-
-
-def _length(batch: Batch, r: int) -> int:
-    if batch.objective == "seq2seq" and batch.labels is not None:
-        return sum(label != IGNORED for label in batch.labels[r])
-    return batch.lengths[r]
-
-
-def _last(batch: Batch, r: int) -> int:
-    if batch.objective == "seq2seq" and batch.labels is not None:
-        return next((label for label in reversed(batch.labels[r]) if label != IGNORED), IGNORED)
-    stop = _stop(batch, r)
-    return batch.ids[r][stop - 1] if stop else IGNORED
-
-
-def _name(batch: Batch, r: int) -> str:
-    return batch.names[r] if r < len(batch.names) else f"row {r}"
-
-
-def _at(batch: Batch, r: int, p: int) -> str:
-    token = batch.ids[r][p]
-    return f"{_name(batch, r)}, position {p}: {show(batch.text_of(token))} ({token})"
-
-
-def _rows(places: list[Place], batch: Batch) -> str:
-    return f"{len({r for r, _ in places})} of {len(batch.ids)} rows"
-
-
-def _ids(state: PadState) -> str:
-    known = {token.id: token.text for token in (state.eos,) if token is not None}
-    return ", ".join(f"{show(known[i])} {i}" if i in known else str(i) for i in state.eos_ids[:4])
-
-
-def _maker(batch: Batch) -> str:
-    return batch.collator or "the collator"
+    yield Hit(
+        f"{at(batch, *step.pad_place)} is padding, and a gradient of {step.pad_gradient:.2g} reaches its embedding "
+        f"(the largest of real text is {step.text_gradient or 0.0:.2g}); it must be exactly 0",
+        fix="pass the attention_mask that the tokenizer returns, and set the labels of padding to -100",
+    )
