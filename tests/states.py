@@ -55,7 +55,14 @@ def states(draw: st.DrawFn) -> PadState:
         value = draw(config_ids)
         nested = draw(st.sampled_from([(), (("text_config", draw(config_ids)),)]))
         effective = nested[0][1] if nested else value
-        declared = next((Token(t, i) for t, i in everything.items() if i == effective and not isinstance(effective, bool)), None)
+        declared = next(
+            (
+                Token(t, i)
+                for t, i in everything.items()
+                if i == effective and not isinstance(effective, bool)
+            ),
+            None,
+        )
         rows = draw(st.integers(max(1, top - 3), top + 70))
         tied = draw(st.sampled_from([True, False, None]))
         generation = draw(st.booleans())
@@ -65,7 +72,9 @@ def states(draw: st.DrawFn) -> PadState:
             "has_generation_config": generation,
             "generation_pad_id": draw(config_ids) if generation else ABSENT,
             "config_eos_ids": tuple(sorted(draw(st.sets(st.integers(0, top), max_size=2)))),
-            "config_token_ids": tuple(("image_token_id", i) for i in draw(st.sets(st.integers(0, top), max_size=2))),
+            "config_token_ids": tuple(
+                ("image_token_id", i) for i in draw(st.sets(st.integers(0, top), max_size=2))
+            ),
             "vocab_size": draw(st.sampled_from([None, rows, max(1, rows - 2)])),
             "model_type": draw(st.sampled_from([None, "llama", "roberta", "gpt2"])),
             "head": draw(st.sampled_from([None, *HEADS])),
@@ -78,7 +87,9 @@ def states(draw: st.DrawFn) -> PadState:
         }
         if pad is not None and pad.id is not None and draw(st.booleans()):
             zero = draw(st.booleans())
-            facts["pad_row"] = PadRow(0.0 if zero else 1.0, 1.0, zero, True, None, draw(st.sampled_from([None, True, False])))
+            facts["pad_row"] = PadRow(
+                0.0 if zero else 1.0, 1.0, zero, True, None, draw(st.sampled_from([None, True, False]))
+            )
     wanted = draw(st.sampled_from([None, *(Token(t, i) for t, i in vocab.items())]))
     return PadState(
         has_model=has_model,

@@ -164,9 +164,23 @@ def test_add_never_shrinks_a_matrix_with_spare_rows() -> None:
     }
 
 
+def test_add_uses_the_token_that_is_there() -> None:
+    """bert-base-uncased without its config has [PAD] in the vocabulary and no pad set."""
+    made = plan(llama3(candidates=(Candidate(Token("[PAD]", 0), "named"),)), "add")
+    assert made.pad == Token("[PAD]", 0) and not any(e.target == "weights" for e in made.edits)
+
+
+def test_add_refuses_an_id_that_means_something() -> None:
+    """Mllama's config gives the id after the last token to the image."""
+    with pytest.raises(StrategyError, match="image_token_index"):
+        plan(llama3(config_token_ids=(("image_token_index", 128256),)), "add")
+
+
 def test_spare_uses_a_row_that_exists() -> None:
     """Qwen: 151936 rows, 151665 tokens; no weight changes, and resize is warned against."""
-    state = llama3(n_tokens=151665, max_id=151664, next_id=151665, input_rows=151936, output_rows=151936, candidates=())
+    state = llama3(
+        n_tokens=151665, max_id=151664, next_id=151665, input_rows=151936, output_rows=151936, candidates=()
+    )
     made = plan(state)
     assert made.rung == "spare" and made.pad == Token("[PAD]", 151665)
     assert not any(e.target == "weights" for e in made.edits)
@@ -191,7 +205,11 @@ def test_a_pad_that_cannot_work_is_repaired(pad: Token) -> None:
 def test_a_pad_that_carries_meaning_is_never_replaced() -> None:
     """RoBERTa computes positions from the pad id."""
     state = llama3(
-        pad=Token("<pad>", 1), config_pad_id=1, traits=("positions-from-pad",), model_type="roberta", has_generation_config=False
+        pad=Token("<pad>", 1),
+        config_pad_id=1,
+        traits=("positions-from-pad",),
+        model_type="roberta",
+        has_generation_config=False,
     )
     with pytest.raises(StrategyError, match="positions from the pad id"):
         plan(state, pad_token="<|finetune_right_pad_id|>")
@@ -207,7 +225,12 @@ def test_a_missing_pad_of_such_a_model_is_the_one_of_its_config() -> None:
 
 def test_init_on_an_existing_pad_overwrites_its_own_row() -> None:
     """The question this project grew from: zero the row of a pad that is there already."""
-    made = plan(llama3(pad=Token("<|finetune_right_pad_id|>", 128004), config_pad_id=128004, generation_pad_id=128004), init="zero")
+    made = plan(
+        llama3(
+            pad=Token("<|finetune_right_pad_id|>", 128004), config_pad_id=128004, generation_pad_id=128004
+        ),
+        init="zero",
+    )
     assert edits(made) == {"weights.pad_row": "zero"}
 
 

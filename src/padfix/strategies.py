@@ -210,6 +210,8 @@ def _spare(state: PadState, options: Options) -> Plan:
 @strategy("add")
 def _add(state: PadState, options: Options) -> Plan:
     """Add a new token, and grow every vocabulary-sized matrix that has no row for it."""
+    if (there := _already_there(state, options)) is not None:
+        return there
     new = _new_token(state, options, "add")
     init: Init = options.init or "mean"
     if state.live and state.has_model and state.input_rows is None:
@@ -390,6 +392,31 @@ def _respecting_identity(state: PadState, made: Plan) -> Plan:
     return made
 
 
+def _already_there(state: PadState, options: Options) -> Plan | None:
+    """The token that `add` would add, when the vocabulary has it: used as it is, nothing is added."""
+    text = options.wanted or NEW_NAMES[0]
+    found = next(
+        (c for c in state.candidates if c.token.text == text and c.kind in ("wanted", "named")), None
+    )
+    if found is None:
+        return None
+    against = _against(found, state)
+    if not against:
+        edits = (*_agree(state, found.token), *_pad_row_edit(state, found.token, options.init))
+        return Plan(
+            "add",
+            "named",
+            found.token,
+            edits,
+            (f"{found.token} is in the vocabulary already, so nothing is added",),
+        )
+    if options.wanted is None:
+        return None  # another name will do
+    raise StrategyError(
+        f"pad_token={text!r} is in the vocabulary and cannot be the pad: {'; '.join(against)}"
+    )
+
+
 def _new_token(state: PadState, options: Options, name: str) -> Token:
     if not state.serializable:
         raise StrategyError(
@@ -402,21 +429,15 @@ def _new_token(state: PadState, options: Options, name: str) -> Token:
         )
     taken = {c.token.text for c in state.candidates}
     if options.wanted is not None:
-        found = next(
-            (c for c in state.candidates if c.kind == "wanted" and c.token.text == options.wanted), None
-        )
-        if found is not None:
-            raise StrategyError(
-                f"pad_token={options.wanted!r} is already in the vocabulary as id {found.token.id}; "
-                "leave the strategy out to use that token"
-            )
         new = Token(options.wanted, state.next_id)
     else:
         new = Token(next((n for n in NEW_NAMES if n not in taken), f"<|pad_{state.next_id}|>"), state.next_id)
     # Mllama's config gives 128256, the id after its last token, to the image
     meanings = [why for why in _conflicts(new, state) if why != _outside(new, state)]
     if meanings:
-        raise StrategyError(f"strategy={name!r}: a new token gets the id {new.id}, which is taken: {'; '.join(meanings)}")
+        raise StrategyError(
+            f"strategy={name!r}: a new token gets the id {new.id}, which is taken: {'; '.join(meanings)}"
+        )
     return new
 
 
@@ -577,6 +598,12 @@ def project(plan: Plan, state: PadState) -> PadState:
     """The state after the plan's edits, without touching anything (`Plan.project`)."""
     for edit in plan.edits:
         state = _projected(state, edit)
+    declared = state.text_pad_id
+    if plan.edits and (not isinstance(declared, int) or (state.pad is not None and declared == state.pad.id)):
+        # what the config declares is a candidate only while the tokenizer has another pad
+        state = dataclasses.replace(
+            state, candidates=tuple(c for c in state.candidates if c.kind != "config")
+        )
     return state
 
 

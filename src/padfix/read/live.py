@@ -51,7 +51,7 @@ def inspect(model: Any, tok: Any, *, wanted: str | None = None, measure_mean: bo
         inner, wrappers = unwrap(model)
         state = _model_facts(state, model, inner, wrappers, measure_mean)
         value = state.text_pad_id
-        if isinstance(value, int) and value >= 0:
+        if isinstance(value, int) and value >= 0 and (state.pad is None or state.pad.id != value):
             declared = next((Token(text, i) for text, i in vocab.items() if i == value), None)
     table = backend_table(tokenizer, vocab) if _is_fast(tokenizer) else python_table(tokenizer, vocab)
     end = template_ends_with(tokenizer)
