@@ -99,10 +99,21 @@ def test_escapes_are_written_as_the_document_writes_them():
     assert plain.text == '{"a": "x", "b": "▁"}'
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "{", '{"a": 1} x', "1", '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", '{"n": ' + "9" * 5000 + "}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[1]",
+        "{",
+        '{"a": 1} x',
+        "1",
+        '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}",
+        '{"n": ' + "9" * 5000 + "}",
+    ],
+)
 def test_what_is_not_a_json_object_is_refused(text):
     """Broken, deep and huge documents give a typed error that names the file."""
-    with pytest.raises(SourceError, match="config.json"):
+    with pytest.raises(SourceError, match=r"config\.json"):
         JsonText(text, "config.json")
 
 
