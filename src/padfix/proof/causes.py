@@ -24,45 +24,55 @@ class Cause:
 BUCKET = "no pad token can change that: batch texts of equal length, or run them one by one"
 
 # Where masked content reaches real tokens, per architecture: each traced in its modelling code.
-LEAKS: Final[dict[str, str]] = {}
+LEAKS: Final = {
+    "canine": "characters are down-sampled by a strided convolution that reads masked places too",
+    "convbert": "span-based convolutions read neighbouring places, masked or not",
+    "cpmant": "the model builds its own mask from the ids: id 0 is padding, and only before the text",
+    "deepseek_v4": "compressed attention averages whole windows of the row, masked places included",
+    "funnel": "pooling between blocks averages neighbouring places, masked or not",
+    "mobilebert": "the trigram embedding joins each token with its neighbours, masked or not",
+    "nystromformer": "landmarks average whole segments of the row, and a convolution runs over it, masked places included",
+    "yoso": "the mask is divided by 10 000 before it is used, so it has almost no effect",
+}
 
 
 def of_padding(evidence: Evidence, side: str) -> Cause:
     """Why a padded row differs from the text alone on this side."""
-    subject = evidence.subject
-    other = "left" if side == "right" else "right"
     if not evidence.against_alone(side).finite:
         return not_finite(evidence, side)
-    inert = not subject.takes_mask or evidence.mask_inert(side)
-    if inert and side == "left" and "recurrent" in subject.traits and _clean(evidence, "right"):
-        return Cause(
-            "a recurrent state runs over the padding before the text, and the model ignores attention_mask",
-            "pad on the right: what follows a text does not change its state",
-        )
-    if not subject.takes_mask:
-        return Cause(
-            f"{subject.model_type} ignores padding: its forward() takes no attention_mask, so pads count as text",
-            BUCKET,
-        )
-    if inert:
-        return Cause(
-            f"{subject.model_type} ignores attention_mask: an all-ones mask gives the same outputs", BUCKET
-        )
-    if evidence.swap(side).worst > evidence.zones.floor:
-        return Cause(content(evidence, side), f"pad on the {other}" if _clean(evidence, other) else BUCKET)
+    if evidence.swap(side).worst > evidence.zones.floor / 10:
+        return of_content(evidence, side)
     return _place(evidence, side)
 
 
-def content(evidence: Evidence, side: str) -> str:
+def of_content(evidence: Evidence, side: str) -> Cause:
     """How the content of masked places on this side reaches real tokens."""
     subject = evidence.subject
+    other = "left" if side == "right" else "right"
+    clean = evidence.swap(other).worst <= evidence.zones.floor / 10
+    remedy = f"pad on the {other}" if clean else BUCKET
+    name = subject.model_type or "the model"
     if subject.model_type in LEAKS:
-        return LEAKS[subject.model_type]
-    if "positions-from-pad" in subject.traits:
-        return "positions are counted from the pad id, so other ids at masked places move the text"
-    if side == "left" and ("recurrent" in subject.traits or evidence.swap("right").worst == 0):
-        return "a recurrent state runs over the padding before the text, and the mask does not stop it"
-    return "the content of masked positions reaches real tokens in spite of attention_mask"
+        return Cause(f"{name}: {LEAKS[subject.model_type]}", remedy)
+    inert = not subject.takes_mask or evidence.mask_inert(side)
+    if side == "left" and clean and "recurrent" in subject.traits:
+        unmasked = "the model ignores attention_mask" if inert else "the mask does not stop it"
+        return Cause(f"a recurrent state runs over the padding before the text, and {unmasked}", remedy)
+    if not subject.takes_mask:
+        return Cause(
+            f"{name} ignores padding: its forward() takes no attention_mask, so pads count as text", remedy
+        )
+    if inert:
+        return Cause(f"{name} ignores attention_mask: an all-ones mask gives the same outputs", remedy)
+    if side == "left" and "positions-from-pad" in subject.traits:
+        return Cause(
+            "positions are counted from the pad id, so other ids at masked places move the text", remedy
+        )
+    if side == "left" and evidence.probe.pooled and subject.seq2seq:
+        return Cause(
+            "the decoder reads the same ids without a mask, so padding before the text is text to it", remedy
+        )
+    return Cause("the content of masked positions reaches real tokens in spite of attention_mask", remedy)
 
 
 def _place(evidence: Evidence, side: str) -> Cause:
@@ -73,9 +83,9 @@ def _place(evidence: Evidence, side: str) -> Cause:
             "pad on the right",
         )
     return Cause(
-        "masked content does not reach real tokens, but their place in the row does, position_ids or not "
-        "(sparse, chunked or block-wise attention counts places)",
-        "pad on the other side" if side == "left" else BUCKET,
+        "masked content does not reach real tokens, but the row's length or their place in it does, position_ids or "
+        "not (sparse, chunked, hashed or block-wise attention counts places)",
+        "pad on the right" if side == "left" and _clean(evidence, "right") else BUCKET,
     )
 
 

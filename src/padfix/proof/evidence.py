@@ -37,10 +37,9 @@ def is_causal(subject: Subject, probe: Probe, run: Run) -> bool:
     suffix = next(row for row in run.rows if row.kind == "suffix")
     half = probe.width // 2
     full = run.at(0)[:half]
-    return (
-        difference(full, run.of(suffix)[:half], vocabulary=run.vocabulary).worst
-        < limits(subject.dtype).certain
-    )
+    zones = limits(subject.dtype)
+    found = difference(full, run.of(suffix)[:half], vocabulary=run.vocabulary).worst
+    return found <= (zones.certain if subject.low_precision else zones.floor)
 
 
 @dataclass
@@ -54,8 +53,7 @@ class Evidence:
     padded: Run  # mixed batch, the pad id there
     pad_id: int | None
     alone: dict[int, Run] = field(default_factory=dict)  # by pad length; empty in the prefix layout
-    single: Run | None = None  # one bare left-padded row
-    single_row: Row | None = None
+    single: Run | None = None  # its last row is left-padded and bare
 
     @functools.cached_property
     def zones(self) -> Limits:
@@ -77,10 +75,12 @@ class Evidence:
 
     def against_alone(self, side: str) -> Difference:
         """Padded rows of a side against the text alone, the worst of all pad lengths."""
-        rows = [
-            *self.rows(side),
-            *(row for row in self.padded.rows if row.kind == f"decoder-{side}" == "decoder-right"),
-        ]
+        rows = list(self.rows(side))
+        decoder = getattr(self.subject.model.config, "decoder", None)
+        if side == "right" and self.probe.decoder and getattr(decoder, "is_decoder", True):
+            rows.append(
+                self.kind("decoder-right")
+            )  # its reference is a prefix, so the decoder must be causal
         return self._worst([(self.reference(row, self.padded), self.padded.of(row)) for row in rows])
 
     def row_against_alone(self, kind: str) -> Difference:
@@ -115,35 +115,37 @@ class Evidence:
         return same.finite and same.worst <= self.zones.floor
 
     def bare(self) -> Difference | None:
-        """A single left-padded row without position ids, against the text alone."""
-        if self.single is None or self.single_row is None:
-            return None
-        row = self.single_row
+        """A left-padded row without position ids, against the text alone; None: it was not run."""
+        return None if self.single is None else self._bare(self.single)
+
+    def bare_in_batch(self) -> Difference:
+        """The same as two equal rows; one further pass, to tell a single row from a batch."""
+        row = self._bare_row
+        return self._bare(forward(self.subject, (row, row), self._pads, positions=False))
+
+    @property
+    def _bare_row(self) -> Row:
+        return _bare(self.probe)
+
+    def _bare(self, run: Run) -> Difference:
+        row = run.rows[-1]
         if self.probe.layout == "prefix":
             reference = self.padded.at(row.text)[: len(row.tokens)]
         else:
             reference = self.alone[row.pads].at(0)
-        return self._worst([(reference, self.single.at(0))])
-
-    def bare_in_batch(self) -> Difference:
-        """The same row twice in a batch; one further pass, to tell a single row from a batch."""
-        assert self.single_row is not None
-        row = self.single_row
-        run = forward(self.subject, (row, row), self._pads, positions=False)
-        reference = (
-            self.padded.at(row.text)[: len(row.tokens)]
-            if self.probe.layout == "prefix"
-            else self.alone[row.pads].at(0)
-        )
-        return self._worst([(reference, run.at(0))])
+        return self._worst([(reference, run.at(len(run.rows) - 1))])
 
     @functools.cached_property
     def noise(self) -> float:
-        """Rounding noise of a neutral change of shape, in standard deviations; one further pass."""
+        """Rounding noise of a neutral change of shape, in standard deviations.
+
+        A causal model's text alone against the same text followed by real tokens; elsewhere one row against
+        three equal ones.
+        """
         if self.probe.layout == "prefix":
-            row = replace(self.padded.rows[0], tokens=self.padded.rows[0].tokens[: self.probe.width * 5 // 8])
-            run = forward(self.subject, (row,), self._pads)
-            return difference(self.padded.at(0)[: len(row.tokens)], run.at(0), vocabulary=False).worst
+            known = self.single if self.single is not None and len(self.single.rows) > 1 else None
+            run = known or forward(self.subject, (_short(self.probe),), self._pads)
+            return length_effect(self.padded, run)
         row = self.first.rows[0]
         run = forward(self.subject, (row, row, row), self._pads, positions=False)
         return difference(self.first.at(0), run.at(1), vocabulary=False).worst
@@ -184,37 +186,53 @@ def gather(subject: Subject, probe: Probe, first: Run) -> Evidence:
     """Run the remaining passes. Raises `ProbeError` where the model cannot be run on them."""
     import torch
 
-    pad_id = subject.pad_id
-    pads = probe.fill[::-1] if pad_id is None else (pad_id,)
+    pads = probe.fill[::-1] if subject.pad_id is None else (subject.pad_id,)
     rows = probe.mixed()
     filled = first if probe.layout == "prefix" else forward(subject, rows, probe.fill)
     padded = forward(subject, rows, pads)
     alone: dict[int, Run] = {}
-    if probe.layout == "alone":
-        bare_costs_a_pass = subject.takes_positions and subject.takes_mask
-        for pads_count in probe.referenced(three=not bare_costs_a_pass):
-            row = probe.alone(probe.padded("right", pads_count))
-            same = row == first.rows[0]
-            alone[pads_count] = first if same else forward(subject, (row,), pads, positions=False)
-    single_row = _single(probe)
     single = None
-    if probe.layout == "prefix" or (subject.takes_positions and subject.takes_mask):
-        single = forward(subject, (single_row,), pads, positions=False)
-    evidence = Evidence(subject, probe, first, filled, padded, pad_id, alone, single, single_row)
-    if any(
-        bool(torch.isnan(run.at(n)).any())
-        for run in (first, *alone.values())
-        for n, row in enumerate(run.rows)
-        if row.kind == "full"
-    ):
-        raise ProbeError("the unpadded outputs hold NaN")
+    if probe.layout == "prefix":
+        # A state-space layer may skip the mask for a single row, so there the bare row stands alone.
+        company = () if "recurrent" in subject.traits else (_short(probe),)
+        single = forward(subject, (*company, _bare(probe)), pads, positions=False)
+        if company and length_effect(padded, single) > limits(subject.dtype).certain:
+            # The row's length matters (sparse indexers), so a prefix is no reference.
+            other = replace(probe, layout="alone")
+            row = probe.alone(probe.padded("right", probe.lengths[0]))
+            evidence = gather(subject, other, forward(subject, (row,), probe.fill, positions=False))
+            evidence.first = first
+            return evidence
+    else:
+        bare_costs_a_pass = subject.takes_positions and subject.takes_mask
+        for count in probe.referenced(three=not bare_costs_a_pass):
+            row = probe.alone(probe.padded("right", count))
+            alone[count] = first if row == first.rows[0] else forward(subject, (row,), pads, positions=False)
+        if bare_costs_a_pass:
+            single = forward(subject, (_bare(probe),), pads, positions=False)
+    evidence = Evidence(subject, probe, first, filled, padded, subject.pad_id, alone, single)
+    for run in (first, *alone.values()):
+        if any(row.kind == "full" and bool(torch.isnan(run.at(n)).any()) for n, row in enumerate(run.rows)):
+            raise ProbeError("the unpadded outputs hold NaN")
     return evidence
 
 
-def _single(probe: Probe) -> Row:
-    """The bare row: short in the prefix layout, where any prefix has a reference."""
+def _short(probe: Probe) -> Row:
+    """The first text alone, short."""
+    return replace(probe.full()[0], tokens=probe.text(0, min(12, probe.width)))
+
+
+def _bare(probe: Probe) -> Row:
+    """The row that is padded on the left and gets no position ids; in the prefix layout a short one."""
     row = probe.padded("left", probe.longest)
     if probe.layout == "prefix":
-        keep = min(9, probe.width - 3)
-        return replace(row, text=0, tokens=probe.text(0, keep), left=3)
+        short = len(_short(probe).tokens)
+        pads = min(3, short - 3)
+        return replace(row, text=0, tokens=probe.text(0, short - pads), left=pads)
     return row
+
+
+def length_effect(padded: Run, short: Run) -> float:
+    """How far the same tokens differ between a short row alone and the start of a full one."""
+    tokens = short.rows[0].tokens
+    return difference(padded.at(0)[: len(tokens)], short.at(0), vocabulary=False).worst

@@ -254,16 +254,17 @@ def _guess_causal(subject: Subject) -> bool:
     if subject.seq2seq or subject.head in ("masked", "token-classifier"):
         return False
     if subject.head == "causal":
-        return bool(getattr(subject.model.config, "is_decoder", True)) or subject.model_type not in _ENCODERS
+        decoder = getattr(subject.model.config, "is_decoder", False)
+        return bool(decoder) or subject.model_type not in _ENCODERS
     return any(getattr(module, "is_causal", False) is True for module in subject.model.modules())
 
 
-# Encoders that have a causal class too; it is causal only with ``config.is_decoder``.
+# Encoders that have a causal class too; it is causal only with ``config.is_decoder`` (XLNet never).
 _ENCODERS: Final = frozenset(
     {
         "bert", "bert-generation", "big_bird", "camembert", "data2vec-text", "electra", "ernie", "megatron-bert",
         "reformer", "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer", "xlm-roberta",
-        "xlm-roberta-xl", "xmod",
+        "xlm-roberta-xl", "xlnet", "xmod",
     }
 )  # fmt: skip
 

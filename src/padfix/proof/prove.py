@@ -17,9 +17,9 @@ from padfix.types import Check, Plan, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What the unpadded probe gave before the write: ``values[i]`` belongs to row i; a classifier's scores."""
+    """What the unpadded probe gave before the write: vectors per full row, and a classifier's scores."""
 
-    values: Any
+    values: tuple[Any, ...]
     scores: Any
 
 
@@ -53,8 +53,8 @@ def capture(model: Any, tok: Any, *, texts: Sequence[str] | None = None) -> Base
             probe, first = unpadded(subject, make_probe(subject, texts))
     except ProbeError as problem:
         return Baseline(chosen, encodings, marks, untested=(*unread, f"before the fix: {problem}"))
-    values = first.values[[n for n, row in enumerate(first.rows) if row.kind == "full"]]
-    return Baseline(chosen, encodings, marks, probe, Outputs(values.clone(), first.scores), unread)
+    values = tuple(first.at(n).clone() for n, row in enumerate(first.rows) if row.kind == "full")
+    return Baseline(chosen, encodings, marks, probe, Outputs(values, first.scores), unread)
 
 
 def _encodings(tok: Any, texts: Sequence[str]) -> tuple[tuple[int, ...], ...] | None:

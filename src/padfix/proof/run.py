@@ -21,7 +21,7 @@ class Run:
     """The outcome of one pass.
 
     ``values``: one vector per position, ``(rows, positions, width)``: logits, or hidden states where the
-    model has no head per token. ``vocabulary``: the vectors are logits over the vocabulary. ``scores``:
+    model has no head per token; None where there is nothing per token but scores. ``vocabulary``: the vectors are logits over the vocabulary. ``scores``:
     a classifier's ``(rows, labels)``; ``error``: what its pooling raised.
     """
 
@@ -37,6 +37,8 @@ class Run:
 
     def at(self, index: int) -> Any:
         """The vectors of the real tokens of the row at an index."""
+        if self.values is None:  # a classifier whose base model gives no vector per token
+            return self.scores[index : index + 1]
         row = self.rows[index]
         start, stop = row.decoder_span if row.decoder else row.span
         return self.values[index, start:stop]
@@ -124,6 +126,8 @@ def _read(
     scores = None
     if output is not None:
         logits = _first(output, ("logits", "prediction_logits", "prediction_scores", "lm_logits"))
+        if subject.model_type == "perceiver" and logits is not None and logits.dim() == 3:
+            logits = logits[:, :length]  # one answer per position it could take
         if logits is not None and logits.dim() == 3 and logits.shape[:2] == (len(rows), length):
             return Run(rows, logits.detach(), rows_out is not None and logits.shape[-1] == rows_out)
         if logits is not None and logits.dim() == 2 and logits.shape[0] == len(rows):
@@ -132,6 +136,8 @@ def _read(
         hidden = _hidden(source, (len(rows), length))
         if hidden is not None:
             return Run(rows, hidden.detach(), False, scores, error)
+    if scores is not None:
+        return Run(rows, None, False, scores, error)
     raise ProbeError(error or f"{type(subject.model).__name__} gave no vector per token for {length} tokens")
 
 
