@@ -28,7 +28,7 @@ from padfix.hub.errors import HubError
 MAX_HOPS: Final = 5
 RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CONNECT, _READ = 10.0, 30.0  # seconds: to connect; of silence while reading
-_WHOLE = 120.0  # seconds for one answer, so that a server that drips cannot hold a thread for ever
+_WHOLE = 4  # times the time-out, for one answer: a server that drips cannot hold a thread for ever
 _LONGEST_WAIT = 330.0  # seconds; the hub's quota windows are 300 s long
 _LINE: Final = 200  # characters of a server's message that are shown
 
@@ -41,6 +41,7 @@ class Answer:
     headers: Mapping[str, str]
     url: str
     total: int | None = None
+    received: int = 0  # bytes of body over the wire, which gzip makes fewer
 
 
 @dataclass
@@ -226,7 +227,7 @@ class Client:
             raise _Retry(
                 HubError("broken-answer", f"{what}: {len(body):,} bytes where the range has {length:,}")
             )
-        return Answer(body, headers, str(response.url), total)
+        return Answer(body, headers, str(response.url), total, response.num_bytes_downloaded)
 
     def _bounded(self, response: Any, encoding: str, keep: int, what: str, *, whole: bool) -> bytes:
         """The body, unpacked, up to ``keep`` bytes; a longer one is an error where it should be ``whole``."""
@@ -234,8 +235,8 @@ class Client:
             raise HubError("broken-answer", f"{what}: content encoding {_line(encoding)} was not asked for")
         unpack = zlib.decompressobj(31) if encoding == "gzip" else None
         body = bytearray()
-        deadline = time.monotonic() + _WHOLE
-        for raw in response.iter_raw(65536):
+        deadline = time.monotonic() + _WHOLE * self.timeout
+        for raw in response.iter_raw():  # as it arrives: with a chunk size httpx would wait for a full one
             self.traffic.add(n_bytes=len(raw))
             try:
                 body += unpack.decompress(raw, keep + 1 - len(body)) if unpack else raw
@@ -248,7 +249,7 @@ class Client:
                     raise HubError("too-large", f"{what}: more than {keep:,} bytes")
                 return bytes(body[:keep])
             if time.monotonic() > deadline:
-                raise _Retry(HubError("unavailable", f"{what}: no end after {_WHOLE:.0f} s"))
+                raise HubError("unavailable", f"{what}: no end after {_WHOLE * self.timeout:.0f} s")
             if self.stop.is_set():
                 raise HubError("unavailable", f"{what}: interrupted")
         if unpack is not None and not unpack.eof:
@@ -290,7 +291,12 @@ class _Following:
     def __enter__(self) -> Any:
         from huggingface_hub.utils._http import get_session
 
-        timeout = (min(_CONNECT, self.client.timeout), self.client.timeout, self.client.timeout, 2 * _WHOLE)
+        timeout = (
+            min(_CONNECT, self.client.timeout),
+            self.client.timeout,
+            self.client.timeout,
+            2 * _WHOLE * self.client.timeout,
+        )
         url = self.url
         for hop in range(MAX_HOPS + 1):
             session = get_session()

@@ -13,6 +13,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 _ROLES: Final = ("bos_token", "cls_token", "eos_token", "mask_token", "pad_token", "sep_token", "unk_token")
+_OLD_ORDER: Final = (
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+)
 _ATTRIBUTES: Final = ("content", "lstrip", "normalized", "rstrip", "single_word")
 _MOST: Final = 256  # variants of one file; 10 µs each
 
@@ -66,10 +75,23 @@ def _special_tokens_map(tokenizer: Mapping[str, Any]) -> Iterator[bytes]:
         choices.append(("additional_special_tokens", [texts, objects]))
     if not choices:
         return
+    yield from _in_one_line(tokenizer)
     for n in range(3):
         yield _dump({role: values[min(n, len(values) - 1)] for role, values in choices})
     for combination in itertools.product(*(values for _, values in choices)):
         yield _dump({role: value for (role, _), value in zip(choices, combination, strict=True)})
+
+
+def _in_one_line(tokenizer: Mapping[str, Any]) -> Iterator[bytes]:
+    """As transformers wrote it before 4.20: no line breaks, the order of tokenizer_config.json."""
+    roles = [role for role in tokenizer if role in _ROLES and _text(tokenizer[role]) is not None]
+    whole = {
+        r: {k: v for k, v in t.items() if k != "__type"} if isinstance(t := tokenizer[r], dict) else t
+        for r in roles
+    }
+    for order in (roles, sorted(roles, key=_OLD_ORDER.index)):
+        yield json.dumps({r: whole[r] for r in order}, ensure_ascii=False).encode("utf-8", "replace")
+        yield json.dumps({r: _text(whole[r]) for r in order}, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _text(token: Any) -> str | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -87,7 +87,7 @@ def fetch_listing(client: Client, spec: str) -> Listing:
     at = f"/revision/{quote(revision, safe='')}" if revision else ""
     url = f"{client.endpoint}/api/models/{repo}{at}?blobs=true"
     answer = client.get(url, what=spec, limit=MAX_LIST, check=_is_object)
-    return parse_listing(json.loads(answer.body), spec)
+    return replace(parse_listing(json.loads(answer.body), spec), received=answer.received)
 
 
 def _is_object(body: bytes) -> str | None:
@@ -161,8 +161,10 @@ class HubSource:
         self.client, self.spec, self._cache = client, spec, cache
         self.listing = listing or fetch_listing(client, spec)
         self._requests = None if requests is None else max(0, requests - 1)
-        self._bytes = n_bytes
-        self.head_bytes: int | None = None if n_bytes is None else HEAD
+        # headers and redirects of a request are about 1.5 kB
+        self._bytes = (
+            None if n_bytes is None else max(0, n_bytes - self.listing.received - 1500 * (requests or 8))
+        )
         self._known: dict[str, bytes] = {}  # whole files
         self._heads: dict[str, bytes] = {}  # beginnings of files
         self._planned = False
@@ -172,6 +174,14 @@ class HubSource:
     def name(self) -> str:
         """``org/name@revision``, the revision being the commit that was read."""
         return f"{self.listing.id}@{self.listing.sha}"
+
+    @property
+    def head_bytes(self) -> int | None:
+        """How much of tokenizer.json may be asked for; None: all of it."""
+        if self._bytes is None:
+            return None
+        self.plan()
+        return len(self._heads.get("tokenizer.json", b"")) or HEAD
 
     def names(self) -> tuple[str, ...]:
         """Every file's name, sorted."""
@@ -232,7 +242,7 @@ class HubSource:
         if special and not self._names_a_pad():
             self._quietly(special.pop())
         if "tokenizer.json" in self.listing.files:
-            self._quietly("tokenizer.json", head=HEAD)
+            self._quietly("tokenizer.json", head=min(HEAD, self._bytes if self._bytes is not None else HEAD))
             self._predict()
         for name in (*special, "generation_config.json", "adapter_config.json"):
             if name not in self._known:
@@ -243,7 +253,7 @@ class HubSource:
     def _quietly(self, name: str, head: int | None = None) -> None:
         """Fetch if it is there and the budget allows; a reader that asks again is told why it was not."""
         file = self.listing.files.get(name)
-        if file is None or name in self._known or not self._affordable(file, head):
+        if file is None or name in self._known or head == 0 or not self._affordable(file, head):
             return
         if head is not None and (file.size is None or file.size > head):
             self._fetch_head(file, head)
