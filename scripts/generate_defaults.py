@@ -1,0 +1,409 @@
+"""Make the tables of class defaults that the file reader needs, from the installed transformers.
+
+Run it once under each supported major; it writes its own major's half and keeps the other::
+
+    python scripts/generate_defaults.py            # write src/padfix/data/*_defaults.json
+    python scripts/generate_defaults.py --check    # exit 1 when the tables would change
+
+Defaults are observed, not parsed: every tokenizer class is built over a synthetic vocabulary and asked
+which tokens it has, what it appended, and what its backend looks like; every configuration class is built
+without arguments and asked for its token ids.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import inspect
+import io
+import json
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+warnings.simplefilter("ignore")
+logging.disable(logging.CRITICAL)
+
+import tokenizers  # noqa: E402
+import transformers  # noqa: E402
+from tokenizers import models, processors  # noqa: E402
+from transformers.models.auto import tokenization_auto  # noqa: E402
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES  # noqa: E402
+
+DATA = Path(__file__).resolve().parents[1] / "src" / "padfix" / "data"
+MAJOR = transformers.__version__.split(".")[0]
+ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+LITERALS = (".", "\u2581", "__fra__", "__eng__", "fra", "eng", "en_XX", "eng_Latn", "<|startoftranscript|>", "<|notimestamps|>")
+ID_KEYS = ("_token_id", "_token_index", "_token_ids", "_token_idx")
+KEYS = ("vocab_size", "pad_token_id", "eos_token_id", "bos_token_id", "tie_word_embeddings", "is_encoder_decoder")
+WORDS = [f"w{i}" for i in range(20)]
+
+
+def main() -> int:
+    """Write or check this major's half of both tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing, exit 1 when a table would change")
+    args = parser.parse_args()
+    stale = []
+    for name, make in (("tokenizer_defaults.json", tokenizer_table), ("config_defaults.json", config_table)):
+        path = DATA / name
+        old = json.loads(path.read_text("utf-8")) if path.exists() else {"transformers": {}, "majors": {}}
+        new = json.loads(json.dumps(old))
+        new["transformers"][MAJOR] = transformers.__version__
+        new["majors"][MAJOR] = make()
+        text = dump(new)
+        if not path.exists() or path.read_text("utf-8") != text:
+            stale.append(name)
+            if not args.check:
+                path.write_text(text, "utf-8")
+    print(f"transformers {transformers.__version__}: {'stale: ' + ', '.join(stale) if stale else 'up to date'}")
+    return int(bool(stale and args.check))
+
+
+def dump(table: dict[str, Any]) -> str:
+    """Sorted, one line per class or model type, so that a drift reads well in a diff."""
+
+    def lines(value: Any, depth: int) -> str:
+        if isinstance(value, dict) and depth:
+            pad = " " * (5 - depth)
+            body = ",\n".join(f"{pad}{json.dumps(k)}: {lines(v, depth - 1)}" for k, v in sorted(value.items()))
+            return "{\n" + body + "\n" + pad[:-1] + "}"
+        return json.dumps(value, ensure_ascii=True, sort_keys=True)
+
+    return lines(table, 4) + "\n"
+
+
+# ---- tokenizers -----------------------------------------------------------------------------------------
+
+
+def tokenizer_table() -> dict[str, Any]:
+    """Which class AutoTokenizer picks, and what each class has when nothing is said."""
+    names = tokenization_auto.TOKENIZER_MAPPING_NAMES
+    aliases = {}
+    for declared in sorted(declared_names()):
+        try:
+            cls = tokenization_auto.tokenizer_class_from_name(declared)
+        except Exception:  # noqa: BLE001 - a class whose optional dependency is missing has no defaults to tell
+            continue
+        if is_tokenizer(cls):
+            aliases[declared] = cls.__name__
+    classes = {}
+    for name in sorted({*aliases.values(), "TokenizersBackend" if MAJOR == "5" else "PreTrainedTokenizerFast"}):
+        cls = tokenization_auto.tokenizer_class_from_name(name) or getattr(transformers, name)
+        record = describe(cls)
+        if record is not None:
+            classes[name] = record
+    return {
+        "by_model_type": {k: list(v) if isinstance(v, tuple) else v for k, v in names.items()},
+        "by_config": by_config(),
+        "incorrect_hub_class": sorted(getattr(tokenization_auto, "MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS", ())),
+        "backend_name_patterns": list(getattr(tokenization_auto, "MODEL_IDS_TO_TOKENIZERS_BACKEND", ())),
+        "aliases": aliases,
+        "classes": classes,
+    }
+
+
+def declared_names() -> set[str]:
+    """Every name a ``tokenizer_class`` key could hold and transformers would resolve."""
+    found = {n for n in dir(transformers) if "Tokenizer" in n and not n.startswith("Auto")}
+    for value in tokenization_auto.TOKENIZER_MAPPING_NAMES.values():
+        found |= {v for v in (value if isinstance(value, tuple) else (value,)) if v}
+    found |= {"TokenizersBackend", "PythonBackend", "SentencePieceBackend", "BloomTokenizer", "BloomTokenizerFast"}
+    found |= {"PreTrainedTokenizer", "PreTrainedTokenizerFast"}
+    if MAJOR == "5":
+        found |= {f"{n}Fast" for n in found if not n.endswith("Fast")}
+    return found
+
+
+def is_tokenizer(cls: Any) -> bool:
+    """A real tokenizer class, not a dummy that names a missing dependency."""
+    base = transformers.PreTrainedTokenizerBase
+    return isinstance(cls, type) and type.__subclasscheck__(base, cls) and "MistralCommon" not in cls.__name__
+
+
+def by_config() -> dict[str, Any]:
+    """Model type -> the class (5) or the pair (4) that its configuration class maps to."""
+    found: dict[str, Any] = {}
+    for model_type in CONFIG_MAPPING_NAMES:
+        with contextlib.suppress(Exception):  # an optional dependency of that one model
+            config = transformers.models.auto.configuration_auto.CONFIG_MAPPING[model_type]
+            picked = tokenization_auto.TOKENIZER_MAPPING.get(config, None)
+            if isinstance(picked, tuple):
+                found[model_type] = [c.__name__ if is_tokenizer(c) else None for c in picked]
+            elif is_tokenizer(picked):
+                found[model_type] = picked.__name__
+    return found
+
+
+def describe(cls: type[Any]) -> dict[str, Any] | None:
+    """One class: its files, side, default tokens, and the backend it builds."""
+    kind = (
+        "tokenizers"
+        if issubclass(cls, transformers.PreTrainedTokenizerFast)
+        else "sentencepiece"
+        if any(b.__name__ == "SentencePieceBackend" for b in cls.__mro__)
+        else "python"
+    )
+    record: dict[str, Any] = {
+        "kind": kind,
+        "files": {k: v for k, v in cls.vocab_files_names.items() if isinstance(v, str)},
+        "side": cls.padding_side,
+    }
+    if kind == "tokenizers":
+        record |= fast(cls)
+    else:
+        record |= slow(cls)
+    return record
+
+
+def slow(cls: type[Any]) -> dict[str, Any]:
+    """A tokenizer written in Python: its signature says what it starts with."""
+    parameters = {}
+    for base in reversed(cls.__mro__):
+        if "__init__" in vars(base) and base.__name__ not in ("object",):
+            parameters = dict(inspect.signature(base.__init__).parameters)
+    roles = {}
+    for name, parameter in parameters.items():
+        if name.endswith("_token") and isinstance(parameter.default, (str, tokenizers.AddedToken)):
+            roles[name] = str(parameter.default)
+    extras = parameters.get("additional_special_tokens")
+    default = extras.default if extras is not None and isinstance(extras.default, (list, tuple)) else ()
+    others = {
+        name: parameter.default
+        for name, parameter in parameters.items()
+        if name in ("extra_ids", "offset", "do_lower_case", "do_lower_case_and_remove_accents", "fairseq_offset", "add_bos_token", "add_eos_token", "language_codes")
+        and isinstance(parameter.default, (int, bool, str))
+    }
+    record: dict[str, Any] = {"roles": roles}
+    if default:
+        record["extras"] = [str(t) for t in default]
+    if others:
+        record["arguments"] = others
+    return record
+
+
+def fast(cls: type[Any]) -> dict[str, Any]:
+    """A tokenizer over the Rust backend: build it and look."""
+    own = MAJOR == "5" and any("__init__" in vars(b) for b in cls.__mro__[: cls.__mro__.index(backend_class())])
+    direct = MAJOR == "4" or "__init__" not in vars(cls) or cls is backend_class()  # the file's backend is taken as it is
+    record: dict[str, Any] = {"rebuilds": not direct}
+    if MAJOR == "4" and cls.slow_tokenizer_class is not None:
+        record["slow"] = cls.slow_tokenizer_class.__name__
+    model = getattr(cls, "model", None)
+    if MAJOR == "5" and model is not None:
+        record["model"] = model.__name__
+    for shape in (model.__name__,) if model is not None else ("BPE", "Unigram"):
+        try:
+            plain = build(cls, shape)
+        except Exception as error:  # noqa: BLE001 - the next shape may fit; the reason is kept
+            record["unbuildable"] = f"{type(error).__name__}: {error}"[:120]
+            continue
+        record.pop("unbuildable", None)
+        record["shape"] = shape
+        break
+    else:
+        return record | {"roles": slow(cls)["roles"]}
+    record["roles"] = role_map(plain)
+    record["extras"] = extras_of(plain)
+    try:
+        rule = extras_rule(record["extras"], extras_of(build(cls, shape, additional_special_tokens=["w3"])))
+    except TypeError as error:  # a class that passes its own list on and so cannot take the caller's
+        rule = f"refused: {error}"[:120]
+    if rule != "given":
+        record["extras_rule"] = rule
+    if MAJOR == "5":  # a list in special_tokens_map.json takes another way into the class than one in the config
+        rule = extras_rule(record["extras"], extras_of(build(cls, shape, mapped=["w3"])))
+        if rule != "given":
+            record["extras_rule_map"] = rule
+    record["pad_from_block"] = build(cls, shape, padding=True).pad_token == "w5"
+    record["template"] = template(cls, shape)
+    if own and not direct:
+        record["backend"] = backend(plain)
+        arguments = inspect.signature(cls.__init__).parameters
+        for argument in ("do_lower_case", "keep_accents"):
+            if argument in arguments:
+                flipped = not arguments[argument].default
+                other = backend(build(cls, shape, **{argument: flipped}))
+                if other != record["backend"]:
+                    record[argument] = {"default": arguments[argument].default, "flipped": other}
+    if not record["extras"]:
+        del record["extras"]
+    return record
+
+
+def backend_class() -> type[Any]:
+    """The class all fast tokenizers derive from."""
+    return transformers.PreTrainedTokenizerFast
+
+
+def specials_for(cls: type[Any]) -> list[str]:
+    """Tokens that must be in the synthetic vocabulary for this class to find itself at home."""
+    found = [v for v in slow(cls)["roles"].values()]
+    module = sys.modules[cls.__module__]
+    found += list(getattr(module, "FAIRSEQ_LANGUAGE_CODES", ()) or ())
+    return list(dict.fromkeys([*found, *LITERALS]))
+
+
+def build(cls: type[Any], shape: str, *, padding: bool = False, mapped: list[str] | None = None, **arguments: Any) -> Any:
+    """The class over a synthetic ``tokenizer.json``."""
+    words = [*WORDS, *specials_for(cls)]
+    table = {w: i for i, w in enumerate(words)}
+    if shape == "Unigram":
+        model: Any = models.Unigram([(w, 0.0) for w in words], unk_id=0, byte_fallback=False)
+    elif shape == "WordPiece":
+        model = models.WordPiece(table, unk_token="w0")
+    elif shape == "WordLevel":
+        model = models.WordLevel(table, unk_token="w0")
+    else:
+        model = models.BPE(table, [], unk_token=None)
+    raw = tokenizers.Tokenizer(model)
+    raw.normalizer = tokenizers.normalizers.NFC()
+    raw.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([tokenizers.pre_tokenizers.ByteLevel()])
+    raw.post_processor = processors.TemplateProcessing(single="w7 $A w8", special_tokens=[("w7", 7), ("w8", 8)])
+    if padding:
+        raw.enable_padding(pad_id=5, pad_token="w5")
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+        raw.save(f"{folder}/tokenizer.json")
+        if mapped:
+            Path(folder, "special_tokens_map.json").write_text(json.dumps({"additional_special_tokens": mapped}))
+        if "tags_dict" in inspect.signature(cls.__init__).parameters:
+            arguments["tags_dict"] = {"a": 0}
+        return cls.from_pretrained(folder, **arguments)
+
+
+def role_map(tokenizer: Any) -> dict[str, str]:
+    """Attribute -> string of every named special token."""
+    if MAJOR == "5":
+        return {k: str(v) for k, v in tokenizer._special_tokens_map.items() if v is not None}
+    return {k: str(v) for k, v in tokenizer._special_tokens_map.items() if v is not None and k != "additional_special_tokens"}
+
+
+def extras_of(tokenizer: Any) -> list[str]:
+    """The unnamed special tokens, in order."""
+    kept = tokenizer._extra_special_tokens if MAJOR == "5" else tokenizer._special_tokens_map["additional_special_tokens"]
+    return [str(t) for t in kept or ()]
+
+
+def extras_rule(default: list[str], given: list[str]) -> str:
+    """How a class combines the caller's extra tokens (here ``w3``) with its own."""
+    if given == ["w3"]:
+        return "given"
+    if given == [*default, "w3"]:
+        return "after"
+    if given == ["w3", *default]:
+        return "before"
+    if given == default:
+        return "ignored"
+    return "union" if set(given) == {*default, "w3"} else "other"
+
+
+def backend(tokenizer: Any) -> dict[str, Any]:
+    """The parts of the backend that decide what text can produce; no vocabulary."""
+    parts = json.loads(tokenizer._tokenizer.to_str())
+    model = {k: v for k, v in parts["model"].items() if k in ("type", "unk_token", "byte_fallback", "unk_id")}
+    if model.get("unk_token") is not None:
+        model["unk_token"] = next((k for k, v in role_map(tokenizer).items() if v == model["unk_token"]), model["unk_token"])
+    return {"normalizer": parts["normalizer"], "pre_tokenizer": parts["pre_tokenizer"], "decoder": parts["decoder"], "model": model}
+
+
+def template(cls: type[Any], shape: str) -> Any:
+    """What the class puts around a text: ``"file"``, or role names and literal tokens before and after."""
+    try:
+        kept = around(build(cls, shape))
+    except Exception as error:  # noqa: BLE001 - recorded, the reader then says it does not know
+        return f"unknown: {type(error).__name__}"
+    if kept == (["w7"], ["w8"]):
+        return "file"
+    roles = {k: f"w{10 + i}" for i, k in enumerate(k for k in slow(cls)["roles"] if k in ROLES)}
+    try:
+        named = around(build(cls, shape, **roles))
+    except Exception:  # noqa: BLE001 - a class that insists on its own tokens: keep the literal ones
+        named = kept
+    back = {v: k for k, v in roles.items()}
+    return {"prefix": [back.get(t, t) for t in named[0]], "suffix": [back.get(t, t) for t in named[1]]}
+
+
+def around(tokenizer: Any) -> tuple[list[str], list[str]]:
+    """The tokens that the post-processor puts before and after a text."""
+    parts = json.loads(tokenizer._tokenizer.to_str())["post_processor"]
+    before: list[str] = []
+    after: list[str] = []
+    for part in parts["processors"] if parts and parts["type"] == "Sequence" else [parts]:
+        if part and part["type"] in ("RobertaProcessing", "BertProcessing"):
+            before.append(part["cls"][0])
+            after.append(part["sep"][0])
+        elif part and part["type"] == "TemplateProcessing":
+            side = before
+            for piece in part["single"]:
+                if "Sequence" in piece:
+                    side = after
+                else:
+                    side.append(piece["SpecialToken"]["id"])
+    return before, after
+
+
+# ---- configurations -------------------------------------------------------------------------------------
+
+
+def config_table() -> dict[str, Any]:
+    """Model type -> what its configuration class says when nothing is said."""
+    found = {}
+    for model_type in sorted(CONFIG_MAPPING_NAMES):
+        try:
+            cls = transformers.models.auto.configuration_auto.CONFIG_MAPPING[model_type]
+        except Exception:  # noqa: BLE001 - a module whose optional dependency is missing
+            continue
+        try:
+            found[model_type] = config_record(cls())
+        except Exception:  # noqa: BLE001 - composite classes that need parts have no defaults of their own
+            found[model_type] = {}
+    return found
+
+
+def config_record(config: Any) -> dict[str, Any]:
+    """The token ids, vocabulary sizes and nested configurations of one class."""
+    record: dict[str, Any] = {}
+    for key, value in sorted(vars(config).items()):
+        name = key.removeprefix("_")
+        if name.endswith(ID_KEYS) and (value is None or is_id(value)):
+            record[name] = list(value) if isinstance(value, (list, tuple)) else value
+        elif name == "vocab_size" and is_id(value):
+            record[name] = value
+        elif name in ("tie_word_embeddings", "is_encoder_decoder") and isinstance(value, bool):
+            record[name] = value
+        elif key == "tokenizer_class" and isinstance(value, str):
+            record[key] = value
+    for name in ("vocab_size", "is_encoder_decoder", "tie_word_embeddings", "pad_token_id", "eos_token_id", "bos_token_id"):
+        if name not in record:  # attribute maps and class attributes
+            with contextlib.suppress(AttributeError, ValueError, KeyError):
+                value = getattr(config, name)
+                if value is None or isinstance(value, bool) or is_id(value):
+                    record[name] = list(value) if isinstance(value, (list, tuple)) else value
+    renamed = {k: v for k, v in getattr(type(config), "attribute_map", {}).items() if k in KEYS}
+    if renamed:
+        record["attribute_map"] = renamed
+    parts = {
+        key: config_record(value) | {"model_type": value.model_type}
+        for key, value in vars(config).items()
+        if isinstance(value, transformers.PretrainedConfig) and not key.startswith("_")
+    }
+    if parts:
+        record["parts"] = parts
+    return record
+
+
+def is_id(value: Any) -> bool:
+    """An id, or a list of ids."""
+    if isinstance(value, (list, tuple)):
+        return all(is_id(v) for v in value)
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

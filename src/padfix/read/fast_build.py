@@ -1,0 +1,246 @@
+"""Tokenizers with a Rust backend, built from files: transformers 5's and 4's ways."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from padfix.errors import SourceError
+from padfix.read import defaults, pieces
+from padfix.read.backend import Added, Backend
+from padfix.read.files import TokenizerFiles
+from padfix.read.json_file import decode, parse
+from padfix.read.tokenizer_build import (
+    Arguments,
+    Built,
+    add_declared,
+    arguments,
+    block_of,
+    combine,
+    fill,
+    json_added,
+    side_of,
+    template_of,
+)
+from padfix.read.tokenizer_json import MAX_TOKENIZER_JSON, TokenizerJson, object_vocab
+from padfix.read.vocab import DictVocab, Vocab, scan_object
+
+_OTHER: Final = {"4": re.compile(r"tekken\.json|tokenizer\.model\.*"), "5": re.compile(r"tekken\.json|tokenizer\.model\.*|tiktoken\.model")}
+
+
+def build_5(files: TokenizerFiles, name: str) -> Built:
+    """A tokenizer as transformers 5 builds it."""
+    record = defaults.tokenizer_class("5", name) or {}
+    args = arguments(files, "5")
+    file = files.json
+    block = block_of(file)
+    extra_from_model: list[Added] = []
+    if file is not None and not record["rebuilds"]:
+        backend = Backend(file.vocab)
+        backend.add(token for _, token in json_added(file, files.source))
+        components = _components(file)
+    elif file is not None:
+        backend = Backend(_as(record.get("model"), file, files.source))
+        components = _class_components(record, args, post_processor=file.part("post_processor"))
+    else:
+        backend, components, extra_from_model = _without_json(files, name, record, args, "5")
+    roles = fill(args, record, block)
+    if extra_from_model and args.extras is None:
+        args.extras, args.extras_key = extra_from_model, "additional_special_tokens"
+    rule = "extras_rule_map" if args.extras_key == "additional_special_tokens" else "extras_rule"
+    extras = combine(record, args.extras, str(record.get(rule, "given")))
+    for role, token in roles.items():  # sentencepiece names its own where nothing else does
+        roles[role] = token
+    add_declared(backend, args, roles, extras)
+    around = template_of(record, args, roles)
+    if name == "WhisperTokenizer":
+        around = _whisper(args, roles)
+    if around is None and not components.get("post_processor"):
+        around = _bos_eos(args, roles) if file is None else ([], [])
+    elif around is None and file is None and ("add_bos_token" in args.raw or "add_eos_token" in args.raw):
+        around = _bos_eos(args, roles)
+    return Built(
+        cls=name,
+        kind="tokenizers",
+        roles=roles,
+        extras=extras,
+        backend=backend,
+        side=side_of(args, record, block, files.source),
+        templates=args.chat_templates,
+        chat_template=args.has_chat_template,
+        components=components,
+        prefix=None if around is None else around[0],
+        suffix=None if around is None else around[1],
+        repeats=True,
+    )
+
+
+def build_4(files: TokenizerFiles, name: str) -> Built:
+    """A tokenizer as transformers 4 builds it: from its own file, or from a slow one."""
+    record = defaults.tokenizer_class("4", name) or {}
+    args = arguments(files, "4")
+    file = files.json
+    again = name in ("LlamaTokenizerFast", "T5TokenizerFast", "MT5TokenizerFast") and args.raw.get("add_prefix_space") is not None
+    block: Mapping[str, Any] = {}
+    converted: tuple[list[str], list[str]] | None = None
+    if file is not None and not again:
+        block = block_of(file)
+        backend = Backend(file.vocab)
+        backend.add(token for _, token in json_added(file, files.source))
+        components = _components(file)
+    else:
+        slow = record.get("slow")
+        if slow is None:
+            raise SourceError(f"{files.source}: transformers 4's {name} needs a tokenizer.json, and there is none")
+        backend, components, _ = _without_json(files, slow, record, args, "4")
+        converted = pieces.converted_template(slow)
+    if str(record.get("extras_rule", "")).startswith("refused") and args.extras is not None:
+        raise SourceError(f"{files.source}: transformers 4's {name} cannot take additional_special_tokens")
+    roles = fill(args, record, block)
+    extras = combine(record, args.extras, str(record.get("extras_rule", "given")))
+    add_declared(backend, args, roles, extras)
+    around = template_of(record, args, roles)
+    if around is not None and (name in _ASKS or "add_bos_token" in defaults.tokenizer_class("4", name)["roles"]):  # type: ignore[index]
+        around = _bos_eos(args, roles, bos=name in _ASKS and name != "GPTNeoXTokenizerFast")
+        _refuse_missing(args, roles, name, files.source)
+    elif around is None and converted is not None:
+        around = tuple([roles[w].text for w in side if w in roles] for side in converted)  # type: ignore[assignment]
+    return Built(
+        cls=name,
+        kind="tokenizers",
+        roles=roles,
+        extras=extras,
+        backend=backend,
+        side=side_of(args, record, block, files.source),
+        templates=args.chat_templates,
+        chat_template=args.has_chat_template,
+        components=components,
+        prefix=None if around is None else around[0],
+        suffix=None if around is None else around[1],
+    )
+
+
+# transformers 4 classes that write their own post-processor from add_bos_token and add_eos_token
+_ASKS: Final = (
+    "LlamaTokenizerFast", "CodeLlamaTokenizerFast", "GemmaTokenizerFast", "CohereTokenizerFast", "GPTNeoXTokenizerFast",
+)  # fmt: skip
+
+
+def _refuse_missing(args: Arguments, roles: Mapping[str, Added], name: str, source: str) -> None:
+    """transformers 4 raises where a token is to be put around a text and there is none."""
+    bos = bool(args.raw.get("add_bos_token", name != "GPTNeoXTokenizerFast"))
+    for role, wanted in (("bos_token", bos), ("eos_token", bool(args.raw.get("add_eos_token", False)))):
+        if wanted and role not in roles:
+            raise SourceError(f"{source}: transformers 4's {name} is told to add a {role} and has none")
+
+
+def _bos_eos(args: Arguments, roles: Mapping[str, Added], *, bos: bool = False) -> tuple[list[str], list[str]]:
+    prefix = [roles["bos_token"].text] if args.raw.get("add_bos_token", bos) and "bos_token" in roles else []
+    suffix = [roles["eos_token"].text] if args.raw.get("add_eos_token", False) and "eos_token" in roles else []
+    return prefix, suffix
+
+
+def _whisper(args: Arguments, roles: Mapping[str, Added]) -> tuple[list[str], list[str]]:
+    """Whisper's prompt: the start, a language and a task where they are set, and no timestamps."""
+    prefix = ["<|startoftranscript|>"]
+    language, task = args.raw.get("language"), args.raw.get("task")
+    if isinstance(language, str) and len(language) <= 3:
+        prefix.append(f"<|{language}|>")
+    if isinstance(task, str):
+        prefix.append(f"<|{task}|>")
+    if not args.raw.get("predict_timestamps", False):
+        prefix.append("<|notimestamps|>")
+    return prefix, [roles["eos_token"].text] if "eos_token" in roles else []
+
+
+def _components(file: TokenizerJson) -> dict[str, Any]:
+    """The parts of the file that decide what text can produce."""
+    unk = file.model.get("unk_token")
+    return {
+        "normalizer": file.part("normalizer"),
+        "pre_tokenizer": file.part("pre_tokenizer"),
+        "decoder": file.part("decoder"),
+        "post_processor": file.part("post_processor"),
+        "model": {
+            "type": file.kind,
+            "unk_token": unk if isinstance(unk, str) else None,
+            "byte_fallback": bool(file.model.get("byte_fallback", False)),
+        },
+    }
+
+
+def _class_components(
+    record: Mapping[str, Any], args: Arguments, *, post_processor: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The parts that a class writes itself, with its own switches thrown as the repository says."""
+    found = record.get("backend") or {}
+    for switch in ("do_lower_case", "keep_accents"):
+        choice = record.get(switch)
+        if isinstance(choice, Mapping) and bool(args.raw.get(switch, choice["default"])) != choice["default"]:
+            found = choice["flipped"]
+    model = dict(found.get("model") or {})
+    unk = model.get("unk_token")
+    if isinstance(unk, str) and unk in record["roles"]:
+        role = args.roles.get(unk)
+        model["unk_token"] = role.text if role is not None else record["roles"][unk]
+    normalizer = dict(found.get("normalizer") or {})
+    if normalizer.get("type") == "BertNormalizer" and args.raw.get("strip_accents"):
+        normalizer["strip_accents"] = True
+    return {
+        "normalizer": normalizer,
+        "pre_tokenizer": found.get("pre_tokenizer") or {},
+        "decoder": found.get("decoder") or {},
+        "post_processor": post_processor,
+        "model": model,
+    }
+
+
+def _as(model: str | None, file: TokenizerJson, source: str) -> Vocab:
+    """The file's vocabulary in the shape that a class's own model wants."""
+    if model == "Unigram" and not file.list_vocab:
+        raise SourceError(f"{source}: {file.name} has a {file.kind} vocabulary where its class needs Unigram pieces")
+    if model is None and not file.list_vocab:
+        raise SourceError(f"{source}: {file.name} has a {file.kind} vocabulary, which its class cannot load")
+    return file.vocab
+
+
+def _without_json(
+    files: TokenizerFiles, name: str, record: Mapping[str, Any], args: Arguments, major: str
+) -> tuple[Backend, dict[str, Any], list[Added]]:
+    """From a sentencepiece model, a tiktoken file, or a vocabulary and merges."""
+    shown = defaults.tokenizer_class(major, name) or {}
+    wanted = {**record["files"], **shown.get("files", {})}
+    vocab_file = wanted.get("vocab_file")
+    if f"{files.json.name if files.json else 'tokenizer.json'}" not in files.names:
+        found = next((m for n in sorted(files.names) if (m := _OTHER[major].search(n))), None)
+        vocab_file = found.group() if found is not None else vocab_file
+    if vocab_file is None or vocab_file not in files.names:
+        raise SourceError(
+            f"{files.source}: no tokenizer.json and no {vocab_file or 'vocabulary file'}: its class {name} cannot be built"
+        )
+    if vocab_file.endswith("tekken.json"):
+        raise SourceError(f"{files.source}: {vocab_file} is mistral-common's format, which is not read here")
+    if vocab_file.endswith(".model"):
+        return pieces.build(files, vocab_file, name, record, args, major)
+    vocab = read_vocabulary(files, vocab_file)
+    merges = wanted.get("merges_file")
+    if merges is not None and merges not in files.names:
+        raise SourceError(f"{files.source}: {vocab_file} without {merges}: its class {name} cannot be built")
+    if major == "4":
+        return Backend(vocab), pieces.slow_components(name, args), []
+    if not record.get("rebuilds"):
+        raise SourceError(f"{files.source}: no tokenizer.json, and {name} cannot be built from {vocab_file}")
+    return Backend(vocab), _class_components(record, args, post_processor={}), []
+
+
+def read_vocabulary(files: TokenizerFiles, name: str) -> Vocab:
+    """``vocab.json`` (string -> id) or ``vocab.txt`` (one string a line)."""
+    data = files.repository.read(name, MAX_TOKENIZER_JSON)
+    if name.endswith(".json"):
+        scanned = scan_object(data.strip())
+        return scanned or object_vocab(parse(decode(data, files.source, name), files.source, name), files.source, name)
+    lines = decode(data, files.source, name).split("\n")
+    if lines and lines[-1] == "":
+        lines.pop()
+    return DictVocab({line.rstrip(): i for i, line in enumerate(lines)})

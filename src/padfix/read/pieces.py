@@ -1,0 +1,225 @@
+"""Vocabularies from sentencepiece and tiktoken files, arranged as each tokenizer class arranges them.
+
+Fairseq models keep their special tokens at other places than sentencepiece does, so a class moves, renames
+or appends: XLM-R shifts every piece by one and ends with ``<mask>``, MBart adds its languages, Pegasus puts
+103 places in front, T5 appends its sentinels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from padfix.errors import SourceError
+from padfix.read import defaults
+from padfix.read.backend import Added, Backend
+from padfix.read.files import TokenizerFiles
+from padfix.read.sentencepiece_model import (
+    CONTROL,
+    MAX_MODEL,
+    USER_DEFINED,
+    SentencePieceModel,
+    parse_model,
+)
+from padfix.read.tiktoken_file import parse_tiktoken
+from padfix.read.tokenizer_build import Arguments
+from padfix.read.vocab import DictVocab
+
+# prefix and suffix that transformers 4's converters give a slow tokenizer's backend, as role names
+_CLS_SEP: Final = (["cls_token"], ["sep_token"])
+_CONVERTED: Final[dict[str, tuple[list[str], list[str]]]] = {
+    **dict.fromkeys(
+        (
+            "AlbertTokenizer", "BertTokenizer", "BigBirdTokenizer", "ConvBertTokenizer", "DebertaTokenizer",
+            "DebertaV2Tokenizer", "DistilBertTokenizer", "ElectraTokenizer", "FNetTokenizer", "FunnelTokenizer",
+            "HerbertTokenizer", "LayoutLMTokenizer", "LayoutLMv2Tokenizer", "LxmertTokenizer", "MPNetTokenizer",
+            "MobileBertTokenizer", "RealmTokenizer", "RemBertTokenizer", "RetriBertTokenizer", "RoFormerTokenizer",
+            "SplinterTokenizer", "SqueezeBertTokenizer", "DPRContextEncoderTokenizer",
+            "DPRQuestionEncoderTokenizer", "DPRReaderTokenizer", "BartTokenizer", "RobertaTokenizer",
+            "LongformerTokenizer", "LEDTokenizer", "MvpTokenizer", "LayoutLMv3Tokenizer", "MarkupLMTokenizer",
+            "BarthezTokenizer", "CamembertTokenizer", "XLMRobertaTokenizer", "LayoutXLMTokenizer",
+        ),
+        _CLS_SEP,
+    ),
+    **dict.fromkeys(("T5Tokenizer", "UdopTokenizer", "PegasusTokenizer", "BlenderbotTokenizer"), ([], ["eos_token"])),
+    "CLIPTokenizer": (["bos_token"], ["eos_token"]),
+    "XGLMTokenizer": (["eos_token"], []),
+    "XLNetTokenizer": ([], ["sep_token", "cls_token"]),
+}  # fmt: skip
+_BYTE_LEVEL: Final = frozenset(
+    "GPT2Tokenizer CodeGenTokenizer BartTokenizer RobertaTokenizer LongformerTokenizer LEDTokenizer MvpTokenizer "
+    "BlenderbotTokenizer LayoutLMv3Tokenizer MarkupLMTokenizer DebertaTokenizer Qwen2Tokenizer WhisperTokenizer "
+    "CLIPTokenizer".split()
+)
+_BERT_LIKE: Final = frozenset(
+    "BertTokenizer ConvBertTokenizer DistilBertTokenizer ElectraTokenizer FunnelTokenizer LayoutLMTokenizer "
+    "LayoutLMv2Tokenizer LxmertTokenizer MPNetTokenizer MobileBertTokenizer RealmTokenizer RetriBertTokenizer "
+    "RoFormerTokenizer SplinterTokenizer SqueezeBertTokenizer DPRContextEncoderTokenizer "
+    "DPRQuestionEncoderTokenizer DPRReaderTokenizer".split()
+)
+
+
+def converted_template(slow: str) -> tuple[list[str], list[str]] | None:
+    """What the converter of a slow class of transformers 4 puts around a text, as role names."""
+    return _CONVERTED.get(slow)
+
+
+def slow_components(slow: str, args: Arguments) -> dict[str, Any]:
+    """The backend that transformers 4 converts a slow tokenizer with a vocabulary file to."""
+    lower = bool(args.raw.get("do_lower_case", True))
+    if slow in _BERT_LIKE:
+        unk = args.roles.get("unk_token")
+        model = {"type": "WordPiece", "unk_token": unk.text if unk else "[UNK]"}
+        return {"normalizer": {"type": "BertNormalizer", "lowercase": lower}, "model": model}
+    if slow in ("OpenAIGPTTokenizer", "HerbertTokenizer"):
+        lowercase = slow == "OpenAIGPTTokenizer"
+        return {"normalizer": {"type": "BertNormalizer", "lowercase": lowercase}, "model": {"type": "BPE", "unk_token": "<unk>"}}
+    normalizer = {"type": "Lowercase"} if slow == "CLIPTokenizer" else {"type": "NFC"} if slow == "Qwen2Tokenizer" else {}
+    pre = {"type": "ByteLevel"} if slow in _BYTE_LEVEL else {}
+    unk = "<|endoftext|>" if slow == "CLIPTokenizer" else None  # type: ignore[assignment]
+    return {"normalizer": normalizer, "pre_tokenizer": pre, "model": {"type": "BPE", "unk_token": unk}}
+
+
+def build(
+    files: TokenizerFiles, vocab_file: str, name: str, record: Mapping[str, Any], args: Arguments, major: str
+) -> tuple[Backend, dict[str, Any], list[Added]]:
+    """A backend from ``*.model``: sentencepiece, or tiktoken where it is not that."""
+    data = files.repository.read(vocab_file, MAX_MODEL)
+    if vocab_file == "tiktoken.model" or _looks_like_tiktoken(data):
+        return _tiktoken(files, data, vocab_file, record, args, major)
+    model = parse_model(data, files.source, vocab_file)
+    arranged = arrange(model, name, args, major)
+    backend = Backend(DictVocab({text: i for i, text in enumerate(arranged)}, len(arranged)))
+    marked = [
+        Added(text, kind == CONTROL or (major == "4" and text in _TURNS), False)
+        for text, _, kind in model.pieces
+        if kind in (CONTROL, USER_DEFINED)
+    ]
+    kind = record.get("model") or model.kind
+    components: dict[str, Any] = {
+        "normalizer": {"type": "Precompiled"} if model.charsmap else {},
+        "model": {"type": kind, "unk_token": model.unk_piece if kind == "BPE" else None, "byte_fallback": model.byte_fallback},
+    }
+    if major == "4":
+        backend.add(marked)
+        components["model"]["byte_fallback"] = name in ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer")
+        if args.raw.get("do_lower_case", defaults.tokenizer_class("4", name)["arguments"].get("do_lower_case") if (defaults.tokenizer_class("4", name) or {}).get("arguments") else False):  # type: ignore[index]
+            components["normalizer"] = {"type": "Lowercase"}
+        if name in ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer"):
+            components["normalizer"] = {}
+        return backend, components, []
+    if record.get("rebuilds"):
+        own = record.get("backend") or {}
+        normalizer = own.get("normalizer") or {}
+        if model.charsmap and name not in _NO_CHARSMAP:
+            normalizer = {"type": "Sequence", "normalizers": [{"type": "Precompiled"}, normalizer]}
+        return backend, {**own, "normalizer": normalizer, "post_processor": {}}, marked
+    _rename_placeholders(backend, args)
+    for role, number, piece in (
+        ("bos_token", model.bos_id, model.bos_piece or "<s>"),
+        ("eos_token", model.eos_id, model.eos_piece or "</s>"),
+        ("unk_token", model.unk_id, model.unk_piece or "<unk>"),
+    ):
+        if number >= 0 and role not in args.roles:
+            args.roles[role] = Added.named(piece)
+    return backend, components, marked
+
+
+_TURNS: Final = frozenset({"<start_of_turn>", "<end_of_turn>"})
+_NO_CHARSMAP: Final = frozenset(
+    "LlamaTokenizer CodeLlamaTokenizer GemmaTokenizer BarthezTokenizer BigBirdTokenizer DebertaV2Tokenizer MBartTokenizer "
+    "LayoutXLMTokenizer SeamlessM4TTokenizer Siglip2Tokenizer UdopTokenizer MLukeTokenizer".split()
+)
+
+
+def arrange(model: SentencePieceModel, name: str, args: Arguments, major: str) -> list[str]:
+    """The pieces in the order of a class's ids."""
+    texts = [text for text, _, _ in model.pieces]
+    record = defaults.tokenizer_class(major, name) or {}
+
+    def role(key: str, fallback: str) -> str:
+        token = args.roles.get(key)
+        return token.text if token is not None else fallback
+
+    bos, pad = role("bos_token", "<s>"), role("pad_token", "<pad>")
+    eos, unk, mask = role("eos_token", "</s>"), role("unk_token", "<unk>"), role("mask_token", "<mask>")
+    if major == "4":
+        bos, pad, eos, unk, mask = "<s>", "<pad>", "</s>", "<unk>", "<mask>"
+    fairseq = [bos, pad, eos, unk, *texts[3:]]
+    if name in ("XLMRobertaTokenizer", "LayoutXLMTokenizer"):
+        return [*fairseq, mask]
+    if name in ("MBartTokenizer", "MBart50Tokenizer"):
+        languages = record.get("extras") or (defaults.tokenizer_class("4", f"{name}Fast") or {}).get("extras", ())
+        return [*fairseq, *languages, mask]
+    if name == "NllbTokenizer":
+        return fairseq if major == "4" else list(dict.fromkeys([bos, pad, eos, unk, *texts]))
+    if name == "SeamlessM4TTokenizer":
+        return ["<pad>", "<unk>", "<s>", "</s>", *texts[3:]]
+    if name == "XGLMTokenizer" and major == "4":
+        return [*fairseq, *(f"<madeupword{i}>" for i in range(7))]
+    if name == "CamembertTokenizer":
+        return ["<s>NOTUSED", pad, "</s>NOTUSED", unk, "<unk>NOTUSED", *texts[1:], mask]
+    if name in ("T5Tokenizer", "VideoPrismTokenizer", "MT5Tokenizer"):
+        extra = args.raw.get("extra_ids", 100)
+        count = min(extra, 10_000) if isinstance(extra, int) and not isinstance(extra, bool) else 100
+        return [*texts, *(f"<extra_id_{i}>" for i in range(count - 1, -1, -1))]
+    if name == "PegasusTokenizer":
+        return _pegasus(texts, args, major)
+    if name == "GemmaTokenizer" and major == "4":
+        texts[:3] = [role("pad_token", "<pad>"), role("eos_token", "<eos>"), role("bos_token", "<bos>")]
+    if name == "GemmaTokenizer" and major == "4" and "\t" not in texts and "<0x09>" in texts:
+        texts[texts.index("<0x09>")] = "\t"
+    return texts
+
+
+def _pegasus(texts: list[str], args: Arguments, major: str) -> list[str]:
+    pad, eos = args.roles.get("pad_token"), args.roles.get("eos_token")
+    head = [pad.text if pad else "<pad>", eos.text if eos else "</s>"]
+    mask, sent = args.roles.get("mask_token"), args.raw.get("mask_token_sent")
+    offset = args.raw.get("offset", 103)
+    count = min(offset, 10_000) if isinstance(offset, int) and not isinstance(offset, bool) else 103
+    if major == "4":
+        marks = [sent if isinstance(sent, str) else "<mask_1>", mask.text if mask else "<mask_2>"]
+    else:
+        first = mask.text if mask else "<mask_1>"
+        second = sent if isinstance(sent, str) else "<mask_2>"
+        marks = list(dict.fromkeys([first, second]))
+    return [*head, *marks, *(f"<unk_{i}>" for i in range(2, count)), *texts[2:]]
+
+
+def _rename_placeholders(backend: Backend, args: Arguments) -> None:
+    """A bare backend takes over the name that ``added_tokens_decoder`` gives an id of the model."""
+    renamed: dict[int, str] = {}
+    for token_id, token in args.added.items():
+        current = backend.vocab.text_of(token_id)
+        if current is not None and current != token.text and backend.vocab.get(token.text) is None:
+            renamed[token_id] = token.text
+    if renamed and isinstance(backend.vocab, DictVocab):
+        table = {renamed.get(i, text): i for text, i in backend.vocab.items()}
+        backend.vocab = DictVocab(table, backend.vocab.size)
+
+
+def _looks_like_tiktoken(data: bytes) -> bool:
+    line = data[:200].split(b"\n", 1)[0].split(b" ")
+    return len(line) == 2 and line[1].strip().isdigit() and data[:1].isascii()
+
+
+def _tiktoken(
+    files: TokenizerFiles, data: bytes, vocab_file: str, record: Mapping[str, Any], args: Arguments, major: str
+) -> tuple[Backend, dict[str, Any], list[Added]]:
+    """Ranks as ids; tokens declared beyond them are appended, with placeholders for the ids between."""
+    ranks = parse_tiktoken(data, files.source, vocab_file)
+    if major == "4" or record.get("rebuilds"):
+        raise SourceError(f"{files.source}: {vocab_file} is a tiktoken file, which its class cannot be built from")
+    backend = Backend(DictVocab(ranks))
+    size, top = len(ranks), max(args.added, default=0)
+    if top > size + 100_000:
+        raise SourceError(f"{files.source}: added_tokens_decoder declares the id {top}, and {vocab_file} has {size} tokens")
+    extras = [t.text for t in args.extras or ()]
+    if top >= size:
+        named = {i: t.text for i, t in args.added.items()}
+        filled = [named.get(i, f"<|reserved_token_{i}|>") for i in range(size, top + 1)]
+        extras = [*filled, *(t for t in extras if t not in set(filled))]
+    backend.add((Added(t, True, False) for t in extras), special=True)
+    level = {"type": "ByteLevel"}
+    return backend, {"pre_tokenizer": level, "decoder": level, "model": {"type": "BPE", "unk_token": None}, "post_processor": level}, []

@@ -1,0 +1,250 @@
+"""Tokenizers written in Python: their vocabulary, and the ids that their added tokens get.
+
+Unlike a Rust backend they keep the ids of ``added_tokens_decoder`` as written, and give a new token the
+number of strings they have so far. Most read one ``vocab.json`` or ``vocab.txt``; the others are listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from padfix.candidates import AddedToken
+from padfix.errors import SourceError
+from padfix.read import defaults
+from padfix.read.backend import Added, Backend
+from padfix.read.fast_build import read_vocabulary
+from padfix.read.files import TokenizerFiles
+from padfix.read.json_file import decode
+from padfix.read.sentencepiece_model import MAX_MODEL, parse_model
+from padfix.read.tokenizer_build import ROLES, Arguments, Built, arguments, combine, fill, side_of
+from padfix.read.vocab import DictVocab, Vocab
+
+_CLS_SEP: Final = (["cls_token"], ["sep_token"])
+# what a class puts around a text, as role names
+_AROUND: Final[dict[str, tuple[list[str], list[str]]]] = {
+    **dict.fromkeys(
+        (
+            "BertweetTokenizer", "PhobertTokenizer", "BertJapaneseTokenizer", "RoCBertTokenizer", "TapasTokenizer",
+            "BertTokenizerLegacy", "FlaubertTokenizer", "XLMTokenizer", "BartphoTokenizer",
+        ),
+        _CLS_SEP,
+    ),
+    **dict.fromkeys(
+        (
+            "ByT5Tokenizer", "MyT5Tokenizer", "MarianTokenizer", "SiglipTokenizer", "SpeechT5Tokenizer",
+            "Speech2TextTokenizer",
+        ),
+        ([], ["eos_token"]),
+    ),
+    "CanineTokenizer": _CLS_SEP,
+    "PerceiverTokenizer": _CLS_SEP,
+    "EsmTokenizer": (["cls_token"], ["eos_token"]),
+    "FSMTTokenizer": ([], ["sep_token"]),
+    "BioGptTokenizer": (["sep_token"], []),
+    "ProphetNetTokenizer": ([], ["sep_token"]),
+    "CpmTokenizer": ([], ["sep_token", "cls_token"]),
+    "CpmAntTokenizer": (["bos_token"], []),
+}  # fmt: skip
+
+
+class PythonBackend(Backend):
+    """Added tokens with their written ids; new ones after the number of strings."""
+
+    def __init__(self, vocab: Vocab) -> None:
+        super().__init__(vocab)
+        self.shadowed = 0
+
+    def place(self, tokens: Mapping[int, Added]) -> None:
+        """Take tokens over at the ids that the repository or the class gives them."""
+        for token_id, token in tokens.items():
+            previous = self._tokens.get(token_id)
+            if previous is not None and self._ids.get(previous.text) == token_id:
+                del self._ids[previous.text]
+            self._ids[token.text] = token_id
+            self._tokens[token_id] = token
+            self._top = max(self._top, token_id)
+
+    def count(self) -> int:
+        """Distinct strings."""
+        return self.vocab.strings + sum(1 for text in self._ids if self.vocab.get(text) is None)
+
+    def append(self, tokens: list[Added]) -> None:
+        """Add tokens after all strings, as ``_add_tokens`` does."""
+        index = self.count()
+        for token in tokens:
+            if not token.text or token.text in self._ids:
+                continue
+            token_id = self.vocab.get(token.text)
+            if token_id is None:
+                token_id, index = index, index + 1
+            self._ids[token.text] = token_id
+            self._tokens[token_id] = Added(token.text, True, token.normalized)
+            self._top = max(self._top, token_id)
+
+    @property
+    def holes(self) -> int:
+        """Ids below the highest that no string has."""
+        fresh = {i for i in self._ids.values() if not self.vocab.has_id(i)}
+        # a base string whose added twin has another id no longer holds its own
+        moved = {
+            old for text, i in self._ids.items() if (old := self.vocab.get(text)) is not None and old != i
+        } - set(self._ids.values())
+        return self.max_id + 1 - self.vocab.ids - len(fresh) + len(moved)
+
+
+def build_python(files: TokenizerFiles, name: str, major: str) -> Built:
+    """A tokenizer without a Rust backend."""
+    record = defaults.tokenizer_class(major, name) or {}
+    args = arguments(files, major)
+    roles = fill(args, record, {})
+    if name == "GPTSw3Tokenizer":
+        for role, text in (("eos_token", "<|endoftext|>"), ("unk_token", "<unk>"), ("pad_token", "<pad>"), ("bos_token", "<s>")):
+            roles.setdefault(role, Added.named(text))
+    extras = _extras(name, record, args)
+    vocab = _vocabulary(files, name, record, args, roles, major)
+    backend = PythonBackend(vocab)
+    backend.place(_own(name, args, roles))
+    backend.place(args.added)
+    backend.append([*roles.values(), *extras])
+    if major == "5":
+        # tokens that were declared special beyond the named ones
+        named = {t.text for t in (*roles.values(), *extras)}
+        extras = [*extras, *(Added(e.text, True, e.normalized) for e in backend.entries if e.special and e.text not in named)]
+    if name in ("Wav2Vec2CTCTokenizer", "Wav2Vec2Tokenizer") and isinstance(vocab, DictVocab):
+        backend.append([Added(text, False, False) for text, _ in vocab.items() if len(text) > 1])
+    around = _AROUND.get(name, ([], []))
+    prefix, suffix = ([roles[r].text for r in side if r in roles] for side in around)
+    if name == "M2M100Tokenizer":
+        language = args.raw.get("src_lang")
+        prefix, suffix = [f"__{language if isinstance(language, str) else 'en'}__"], [roles["eos_token"].text]
+    lower = args.raw.get("do_lower_case", (record.get("arguments") or {}).get("do_lower_case", False))
+    return Built(
+        cls=name,
+        kind="python",
+        roles=roles,
+        extras=extras,
+        backend=backend,
+        side=side_of(args, record, {}, files.source) if name != "CpmAntTokenizer" else str(args.raw.get("padding_side", "left")),
+        templates=args.chat_templates,
+        chat_template=args.has_chat_template,
+        prefix=prefix,
+        suffix=suffix,
+        folding=bool(lower),
+    )
+
+
+def _extras(name: str, record: Mapping[str, Any], args: Arguments) -> list[Added]:
+    count = args.raw.get("extra_ids", (record.get("arguments") or {}).get("extra_ids", 0))
+    if name in ("ByT5Tokenizer", "MyT5Tokenizer") and args.extras is None:
+        number = min(count, 10_000) if isinstance(count, int) and not isinstance(count, bool) else 125
+        return [Added.named(f"<extra_id_{i}>") for i in range(number)]
+    if name == "M2M100Tokenizer":
+        languages = [f"__{code}__" for code in _languages(args)]
+        given = [t for t in args.extras or () if t.text]
+        known = {t.text for t in given}
+        return [*given, *(Added.named(code) for code in languages if code not in known)]
+    if name == "TapasTokenizer":
+        given = list(args.extras or ())
+        return given if any(t.text == "[EMPTY]" for t in given) else [*given, Added.named("[EMPTY]")]
+    return combine(record, args.extras, "given")
+
+
+def _languages(args: Arguments) -> tuple[str, ...]:
+    """M2M100's language codes, in the order of their ids."""
+    return _WMT21 if args.raw.get("language_codes") == "wmt21" else _M2M100
+
+
+def _own(name: str, args: Arguments, roles: Mapping[str, Added]) -> dict[int, Added]:
+    """Tokens that a class puts at fixed ids before the repository speaks."""
+    pad, eos, unk = (roles.get(r, Added.named(d)) for r, d in (("pad_token", "<pad>"), ("eos_token", "</s>"), ("unk_token", "<unk>")))
+    if name in ("ByT5Tokenizer", "MyT5Tokenizer"):
+        return {0: pad, 1: eos, 2: unk}
+    if name == "DiaTokenizer":
+        return {0: pad, 1: Added("[S1]", False, True), 2: Added("[S2]", False, True)}
+    if name == "PerceiverTokenizer":
+        order = ("pad_token", "bos_token", "eos_token", "mask_token", "cls_token", "sep_token")
+        return {i: roles[r] for i, r in enumerate(order) if r in roles}
+    return {}
+
+
+def _vocabulary(
+    files: TokenizerFiles, name: str, record: Mapping[str, Any], args: Arguments, roles: Mapping[str, Added], major: str
+) -> Vocab:
+    maker = _MAKERS.get(name)
+    if maker is not None:
+        return maker(files, args, roles)
+    vocab_file = record["files"].get("vocab_file")
+    if vocab_file is None:
+        raise SourceError(f"{files.source}: how {name} builds its vocabulary is not known")
+    if vocab_file.endswith(".model"):
+        return _pieces(files, vocab_file)
+    for needed in (n for key, n in record["files"].items() if key != "tokenizer_config_file"):
+        if needed not in files.names and not needed.endswith(("tokenizer.json", "normalizer.json")):
+            raise SourceError(f"{files.source}: its class {name} needs {needed}, and there is none")
+    return read_vocabulary(files, vocab_file)
+
+
+def _need(files: TokenizerFiles, name: str) -> str:
+    if name not in files.names:
+        raise SourceError(f"{files.source}: its tokenizer class needs {name}, and there is none")
+    return name
+
+
+def _pieces(files: TokenizerFiles, name: str) -> DictVocab:
+    data = files.repository.read(_need(files, name), MAX_MODEL)
+    model = parse_model(data, files.source, name)
+    return DictVocab({text: i for i, (text, _, _) in enumerate(model.pieces)})
+
+
+def _bytes(offset: int, *, plain: bool = True) -> Callable[[TokenizerFiles, Arguments, Mapping[str, Added]], Vocab]:
+    def make(files: TokenizerFiles, args: Arguments, roles: Mapping[str, Added]) -> Vocab:
+        name = chr if plain else "{:02x}".format
+        return DictVocab({name(i): i + offset for i in range(256)})
+
+    return make
+
+
+def _codepoints(files: TokenizerFiles, args: Arguments, roles: Mapping[str, Added]) -> Vocab:
+    """CANINE: every code point is a token."""
+    return DictVocab({chr(i): i for i in range(0x110000)})
+
+
+def _fairseq_lines(files: TokenizerFiles, args: Arguments, roles: Mapping[str, Added]) -> Vocab:
+    """PhoBERT and BERTweet: four special tokens, then a line per token with its count."""
+    table = {roles[r].text: i for i, r in enumerate(("bos_token", "pad_token", "eos_token", "unk_token")) if r in roles}
+    data = files.repository.read(_need(files, "vocab.txt"), MAX_MODEL)
+    for line in decode(data, files.source, "vocab.txt").splitlines():
+        text = line.strip().rpartition(" ")[0]
+        if text:
+            table[text] = len(table)
+    return DictVocab(table)
+
+
+def _source_vocabulary(files: TokenizerFiles, args: Arguments, roles: Mapping[str, Added]) -> Vocab:
+    return read_vocabulary(files, _need(files, "vocab-src.json"))
+
+
+def _marian(files: TokenizerFiles, args: Arguments, roles: Mapping[str, Added]) -> Vocab:
+    for needed in ("source.spm", "target.spm"):
+        _need(files, needed)
+    return read_vocabulary(files, _need(files, "vocab.json"))
+
+
+_MAKERS: Final[dict[str, Callable[[TokenizerFiles, Arguments, Mapping[str, Added]], Vocab]]] = {
+    "ByT5Tokenizer": _bytes(3),
+    "MyT5Tokenizer": _bytes(3, plain=False),
+    "PerceiverTokenizer": _bytes(6),
+    "DiaTokenizer": _bytes(0),
+    "CanineTokenizer": _codepoints,
+    "PhobertTokenizer": _fairseq_lines,
+    "BertweetTokenizer": _fairseq_lines,
+    "FSMTTokenizer": _source_vocabulary,
+    "MarianTokenizer": _marian,
+}
+_M2M100: Final = tuple(
+    "af am ar ast az ba be bg bn br bs ca ceb cs cy da de el en es et fa ff fi fr fy ga gd gl gu ha he hi hr ht hu hy id "
+    "ig ilo is it ja jv ka kk km kn ko lb lg ln lo lt lv mg mk ml mn mr ms my ne nl no ns oc or pa pl ps pt ro ru sd si "
+    "sk sl so sq sr ss su sv sw ta th tl tn tr uk ur uz vi wo xh yi yo zh zu".split()
+)
+_WMT21: Final = tuple("en ha is ja cs ru zh de".split())

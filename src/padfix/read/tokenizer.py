@@ -1,0 +1,144 @@
+"""What a repository's tokenizer is, as ``AutoTokenizer`` would load it: the tokenizer half of a `PadState`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from padfix.candidates import TokenTable, assess, emits_unk
+from padfix.errors import SourceError
+from padfix.read import auto_class, defaults
+from padfix.read.backend import Added
+from padfix.read.fast_build import build_4, build_5
+from padfix.read.files import TokenizerFiles
+from padfix.read.python_build import build_python
+from padfix.read.tables import BYTE_TOKENS, folds, is_byte_level, last_template_id, template_ids
+from padfix.read.tokenizer_build import Built
+from padfix.types import BackendPadding, Token
+
+_MAIN: Final = ("pad_token", "eos_token", "unk_token", "bos_token")
+_KINDS: Final = ("BPE", "WordPiece", "Unigram", "WordLevel")
+
+
+def build(files: TokenizerFiles, config: Mapping[str, Any], major: str) -> Built:
+    """The tokenizer that this major's AutoTokenizer would give; `SourceError` where it would refuse."""
+    table = defaults.tokenizers(major)
+    data = files.config.data
+    if (
+        major == "5"
+        and files.json is not None
+        and auto_class.byte_level_llama(table, "", data, config)
+        and '"ByteLevel"' in files.json.text
+    ):
+        name = "TokenizersBackend"
+    else:
+        name = auto_class.pick(major, files.source, data, config)
+    record = table["classes"][name]
+    if record["kind"] != "tokenizers":
+        return build_python(files, name, major)
+    return build_5(files, name) if major == "5" else build_4(files, name)
+
+
+def facts(built: Built, major: str, declared_id: int | None) -> dict[str, Any]:
+    """The fields of a `PadState` that a tokenizer decides, candidates included."""
+    tokens = {role: _token(built, value) for role, value in built.roles.items()}
+    pad, eos, unk, bos = (tokens.get(role) for role in _MAIN)
+    table, end = token_table(built)
+    declared = None
+    if declared_id is not None and declared_id >= 0:
+        text = built.backend.text_of(declared_id)
+        declared = None if text is None else Token(text, declared_id)
+    length = built.backend.length(count_repeats=built.repeats and major == "5")
+    return {
+        "tokenizer_class": built.cls,
+        "pad": pad,
+        "eos": eos,
+        "unk": unk,
+        "bos": bos,
+        "specials": tuple(_others(built, tokens, major)),
+        "n_tokens": length,
+        "max_id": built.backend.max_id if built.backend.max_id >= 0 else None,
+        "holes": built.backend.holes,
+        "next_id": built.backend.max_id + 1 if built.backend.holes == 0 else None,
+        "padding_side": built.side,
+        "chat_template": built.chat_template,
+        "unk_emitted": None if unk is None else emits_unk(table),
+        "appends_eos": None if eos is None else end == eos.id,
+        "pad_is_added": None if pad is None else built.backend.added(pad.text) is not None,
+        "candidates": assess(table, unk=unk, eos=eos, declared=declared),
+    }
+
+
+def _token(built: Built, value: Added) -> Token:
+    return Token(value.text, built.backend.get(value.text))
+
+
+def _others(built: Built, tokens: Mapping[str, Token], major: str) -> list[tuple[str, Token]]:
+    """The other special tokens, by role: 5 counts only named ones, 4 the unnamed as well."""
+    named: dict[str, Any] = {role: token for role, token in tokens.items() if role not in _MAIN}
+    if major == "4" and built.extras:
+        named["additional_special_tokens"] = [_token(built, t) for t in built.extras]
+    found: list[tuple[str, Token]] = []
+    for role, value in sorted(named.items()):
+        if isinstance(value, list):
+            found += [("additional", token) for token in value]
+        else:
+            found.append((role.removesuffix("_token"), value))
+    return found
+
+
+def token_table(built: Built) -> tuple[TokenTable, int]:
+    """What candidates are judged by, and the id that ends every text (-1: none)."""
+    vocab = built.backend.table()
+    around, end = _around(built)
+    if built.kind != "tokenizers":
+        table = TokenTable(
+            vocab=vocab,
+            added=built.backend.entries,
+            folding=bool(built.folding),
+            template_ids=around,
+            chat_templates=built.templates,
+        )
+        return table, end
+    parts = built.components
+    normalizer, pre, decoder = (parts.get(k) or {} for k in ("normalizer", "pre_tokenizer", "decoder"))
+    model = parts.get("model") or {}
+    kind = model.get("type")
+    return TokenTable(
+        vocab=vocab,
+        added=built.backend.entries,
+        model_kind=kind if kind in _KINDS else "other",
+        byte_fallback=bool(model.get("byte_fallback")) and vocab.keys() >= BYTE_TOKENS,
+        byte_level=is_byte_level((normalizer, pre, decoder), vocab),
+        model_unk=model.get("unk_token"),
+        folding=folds(normalizer),
+        template_ids=around,
+        chat_templates=built.templates,
+    ), end
+
+
+def _around(built: Built) -> tuple[frozenset[int], int]:
+    """The ids around a text, and the last of them."""
+    if built.prefix is None and built.suffix is None:
+        post = built.components.get("post_processor") or {}
+        return template_ids(post), last_template_id(post)
+    ids = [built.backend.get(text) for text in (built.prefix or [])]
+    ends = [built.backend.get(text) for text in (built.suffix or [])]
+    known = frozenset(i for i in (*ids, *ends) if i is not None)
+    if built.kind != "tokenizers":
+        both = [i for i in (*ids, *ends) if i is not None]
+        return known, both[-1] if both else -1
+    return known, ends[-1] if ends and ends[-1] is not None else -1
+
+
+def backend_padding(files: TokenizerFiles) -> BackendPadding | None:
+    """The ``padding`` block of ``tokenizer.json``."""
+    block = files.json.part("padding") if files.json is not None else {}
+    if not block:
+        return None
+    pad_id, text, direction = block.get("pad_id"), block.get("pad_token"), block.get("direction")
+    if not isinstance(pad_id, int) or isinstance(pad_id, bool) or not isinstance(text, str):
+        raise SourceError(f"{files.source}: the padding block of {files.json.name if files.json else ''} has no pad id and token")
+    strategy = block.get("strategy")
+    fixed = strategy.get("Fixed") if isinstance(strategy, Mapping) else None
+    return BackendPadding(pad_id, text, str(direction).lower(), fixed if isinstance(fixed, int) else None)

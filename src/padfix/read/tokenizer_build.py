@@ -1,0 +1,306 @@
+"""A tokenizer as ``from_pretrained`` would build it, from a repository's files and the class tables.
+
+The order in which transformers lets one file overrule another is followed step by step, per major:
+``tokenizer_config.json``, then (only where that has no ``added_tokens_decoder``) ``special_tokens_map.json``,
+``added_tokens.json`` and the added tokens of ``tokenizer.json``, then the defaults of the class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from padfix.errors import SourceError
+from padfix.read import defaults
+from padfix.read.backend import Added, Backend
+from padfix.read.files import TokenizerFiles
+from padfix.read.tokenizer_json import TokenizerJson
+
+_LANGUAGES: Final = ("en_XX", "eng_Latn", "__fra__")  # what MBart, NLLB and Seamless translate by default
+ROLES: Final = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+
+@dataclass(slots=True)
+class Built:
+    """A tokenizer's facts. ``roles`` holds strings; ids are the backend's.
+
+    ``components`` has ``normalizer``, ``pre_tokenizer``, ``post_processor`` and ``model`` in the form of
+    ``tokenizer.json``; ``prefix`` and ``suffix`` are the tokens around a text where the class sets them itself
+    (None: the post-processor of the file says).
+    """
+
+    cls: str
+    kind: str  # tokenizers, python, sentencepiece
+    roles: dict[str, Added]
+    extras: list[Added]
+    backend: Backend
+    side: str
+    templates: tuple[str, ...]
+    chat_template: bool
+    components: dict[str, Any] = field(default_factory=dict)
+    prefix: list[str] | None = None
+    suffix: list[str] | None = None
+    folding: bool | None = None
+    repeats: bool = False  # len() counts a repeated Unigram piece twice
+    length: int | None = None  # len() where it is not what the backend says
+
+
+@dataclass(slots=True)
+class Arguments:
+    """What a class is called with, after all files had their say."""
+
+    raw: dict[str, Any]
+    roles: dict[str, Added | None]  # None: explicitly no such token
+    extras: list[Added] | None  # None: the class's own
+    extras_key: str  # how the list arrived: "extra_special_tokens" or "additional_special_tokens"
+    added: dict[int, Added]
+    chat_templates: tuple[str, ...]
+    has_chat_template: bool
+
+
+def arguments(files: TokenizerFiles, major: str, *, legacy_json: bool = True) -> Arguments:
+    """Everything the repository says about a tokenizer, merged in transformers' order.
+
+    ``legacy_json``: the added tokens of ``tokenizer.json`` count where no ``added_tokens_decoder`` is given.
+    """
+    raw = {k: v for k, v in files.config.data.items() if k not in ("tokenizer_class", "init_inputs")}
+    source = files.source
+    templates, has_template = files.chat_templates(raw.get("chat_template"))
+    specific = _specific(raw, major, source)
+    extras, key = _extras(raw, major, source)
+    added: dict[int, Added] = {}
+    by_text: dict[str, Added] = {}
+    decoder = raw.get("added_tokens_decoder")
+    if "added_tokens_decoder" in raw:
+        added, by_text = _decoder(decoder, source)
+    else:
+        if files.special_map:
+            extras, key = _merge_map(raw, files.special_map.data, extras, key, major, source)
+            specific |= _specific(raw, major, source)
+        named = {_text(raw[r]) for r in ROLES if raw.get(r) is not None} | {t.text for t in extras or ()}
+        for text, token_id in files.added_map.data.items():
+            if not isinstance(token_id, int) or isinstance(token_id, bool):
+                raise SourceError(f"{source}: added_tokens.json gives {text[:40]!r} the id {str(token_id)[:40]!r}")
+            added[token_id] = by_text[text] = Added(text, text in named, text not in named)
+        if legacy_json and files.json is not None:
+            for token_id, token in json_added(files.json, source):
+                added[token_id] = by_text[token.text] = token
+    roles: dict[str, Added | None] = {}
+    for role in ROLES:
+        if role in raw:
+            roles[role] = _role(raw[role], role, by_text, source)
+    roles.update(specific)
+    return Arguments(raw, roles, extras, key, added, templates, has_template)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Added):
+        return value.text
+    return str(value.get("content")) if isinstance(value, Mapping) else str(value)
+
+
+def _role(value: Any, role: str, by_text: Mapping[str, Added], source: str) -> Added | None:
+    if value is None:
+        return None
+    if isinstance(value, Added):
+        token: Added | None = value
+    elif isinstance(value, Mapping) and value.get("__type") == "AddedToken":
+        token = Added.from_json(value)
+    else:
+        token = Added.named(value) if isinstance(value, str) else None
+    if token is None:
+        raise SourceError(f"{source}: {role} is neither a string nor a token but {str(value)[:60]!r}")
+    return by_text.get(token.text, token)
+
+
+def _token(value: Any, source: str, where: str) -> Added:
+    if isinstance(value, str):
+        return Added.named(value)
+    token = Added.from_json(value) if isinstance(value, Mapping) else None
+    if token is None:
+        raise SourceError(f"{source}: {where} holds {str(value)[:60]!r} where a token belongs")
+    return token
+
+
+def _specific(raw: dict[str, Any], major: str, source: str) -> dict[str, Added | None]:
+    """Named tokens beyond the seven: ``*_token`` keys in 5, an ``extra_special_tokens`` object in both."""
+    found: dict[str, Added | None] = {}
+    if major == "5":
+        for key in [k for k in raw if k.endswith("_token") and k not in ROLES]:
+            value = raw[key]
+            if isinstance(value, Added):
+                found[key] = value
+            elif isinstance(value, str):
+                found[key] = Added.named(value)
+            elif isinstance(value, Mapping) and value.get("__type") == "AddedToken":
+                found[key] = _token(value, source, key)
+    extra = raw.get("extra_special_tokens")
+    if isinstance(extra, Mapping):
+        raw.pop("extra_special_tokens")
+        for key, value in extra.items():
+            found[str(key)] = _token(value, source, f"extra_special_tokens.{key}"[:60])
+    return found
+
+
+def _extras(raw: dict[str, Any], major: str, source: str) -> tuple[list[Added] | None, str]:
+    """The unnamed special tokens of the config."""
+    if major == "4":
+        if isinstance(raw.get("extra_special_tokens"), list):
+            raise SourceError(f"{source}: extra_special_tokens is a list, which transformers 4 cannot load")
+        value = raw.get("additional_special_tokens")
+        return (None if value is None else _list(value, source)), "additional_special_tokens"
+    if "additional_special_tokens" in raw and not raw.get("extra_special_tokens"):
+        raw["extra_special_tokens"] = raw.pop("additional_special_tokens")
+    if "extra_special_tokens" not in raw:
+        return None, "extra_special_tokens"
+    value = raw["extra_special_tokens"]
+    return ([] if value is None else _list(value, source)), "extra_special_tokens"
+
+
+def _list(value: Any, source: str) -> list[Added]:
+    if not isinstance(value, list):
+        raise SourceError(f"{source}: the list of extra special tokens is {str(value)[:60]!r}")
+    return [_token(v, source, "the list of extra special tokens") for v in value]
+
+
+def _decoder(decoder: Any, source: str) -> tuple[dict[int, Added], dict[str, Added]]:
+    if not isinstance(decoder, Mapping):
+        raise SourceError(f"{source}: added_tokens_decoder in tokenizer_config.json is {str(decoder)[:60]!r}")
+    added: dict[int, Added] = {}
+    for key, value in decoder.items():
+        token = Added.from_json(value) if isinstance(value, Mapping) else None
+        if token is None or not key.strip().lstrip("-").isdecimal() or len(key) > 12:
+            raise SourceError(f"{source}: added_tokens_decoder holds {key[:20]!r}: {str(value)[:60]!r}, which is not a token")
+        added[int(key)] = token
+    return added, {t.text: t for t in added.values()}
+
+
+def _merge_map(
+    raw: dict[str, Any], mapped: Mapping[str, Any], extras: list[Added] | None, key: str, major: str, source: str
+) -> tuple[list[Added] | None, str]:
+    """``special_tokens_map.json`` overrules the config, key by key; its lists are joined or replace."""
+    for name, value in mapped.items():
+        if name in ("additional_special_tokens", "extra_special_tokens") and isinstance(value, list):
+            tokens = [
+                Added.from_json(v, special=True) if isinstance(v, Mapping) else _token(v, source, name) for v in value
+            ]
+            if any(t is None for t in tokens):
+                raise SourceError(f"{source}: {name} in special_tokens_map.json holds something that is not a token")
+            given = [t for t in tokens if t is not None]
+            if major == "5" and name == "additional_special_tokens":
+                if extras is None or key == "additional_special_tokens":
+                    extras, key = given, name  # a list from the config keeps its own key and wins
+            else:
+                known = {t.text for t in extras or ()}
+                extras = [*(extras or ()), *(t for t in given if t.text not in known)]
+        elif isinstance(value, Mapping):
+            token = Added.from_json(value, special=True)
+            if token is None:
+                raise SourceError(f"{source}: {name} in special_tokens_map.json is not a token: {str(value)[:60]!r}")
+            raw[name] = token
+        else:
+            raw[name] = value
+    return extras, key
+
+
+def json_added(file: TokenizerJson, source: str) -> list[tuple[int, Added]]:
+    """The added tokens of a ``tokenizer.json``, with the ids that are written there."""
+    found: list[tuple[int, Added]] = []
+    entries = file.parts.get("added_tokens", [])
+    if not isinstance(entries, list):
+        raise SourceError(f"{source}: added_tokens in {file.name} is not a list")
+    for entry in entries:
+        token = Added.from_json(entry) if isinstance(entry, Mapping) else None
+        token_id = entry.get("id") if isinstance(entry, Mapping) else None
+        if token is None or not isinstance(token_id, int) or isinstance(token_id, bool):
+            raise SourceError(f"{source}: {file.name} has an added token without id and content: {str(entry)[:60]!r}")
+        found.append((token_id, token))
+    return found
+
+
+def combine(record: Mapping[str, Any], given: list[Added] | None, rule: str) -> list[Added]:
+    """A class's own unnamed special tokens and the repository's, joined as the class does it."""
+    own = [Added.named(t) for t in record.get("extras", ())]
+    if given is None:
+        return own
+    texts = {t.text for t in given}
+    if rule == "before":
+        return [*given, *(t for t in own if t.text not in texts)]
+    if rule in ("after", "union", "other"):
+        known = {t.text for t in own}
+        return [*own, *(t for t in given if t.text not in known)]
+    return own if rule == "ignored" else given
+
+
+def side_of(args: Arguments, record: Mapping[str, Any], block: Mapping[str, Any], source: str) -> str:
+    """Where padding goes: the config, the file's own padding block, the class."""
+    side = args.raw.get("padding_side", str(block.get("direction", record["side"])).lower())
+    if side not in ("left", "right"):
+        raise SourceError(f"{source}: padding_side is {str(side)[:40]!r}, not 'left' or 'right'")
+    return str(side)
+
+
+def fill(args: Arguments, record: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, Added]:
+    """Every named special token: the repository's, else the class's, else the padding block's pad."""
+    roles: dict[str, Added] = {}
+    names = [*ROLES, *(r for r in record["roles"] if r not in ROLES), *(r for r in args.roles if r not in ROLES)]
+    for role in dict.fromkeys(names):
+        if role in args.roles:
+            value = args.roles[role]
+        else:
+            own = record["roles"].get(role)
+            value = None if own is None else Added.named(own)
+            if role == "pad_token" and block and record.get("pad_from_block") and isinstance(block.get("pad_token"), str):
+                value = Added.named(block["pad_token"])
+        if value is not None:
+            roles[role] = value
+    return roles
+
+
+def add_declared(backend: Backend, args: Arguments, roles: Mapping[str, Added], extras: list[Added]) -> None:
+    """The tokens that ``__init__`` adds: declared ones by id, then the named ones, then the unnamed."""
+    present = {t.text: t for t in (backend.added(e.text) for e in backend.entries) if t is not None}
+    tokens = [t for _, t in sorted(args.added.items()) if present.get(t.text) != t]
+    seen = {*present, *(t.text for t in tokens)}
+    for token in (*roles.values(), *extras):
+        if token.text not in seen:
+            seen.add(token.text)
+            tokens.append(token if token.special else Added(token.text, True, token.normalized))
+    named = {t.text for t in roles.values()}
+    backend.add(Added(t.text, True, t.normalized) if t.text in named and not t.special else t for t in tokens)
+
+
+def block_of(file: TokenizerJson | None) -> Mapping[str, Any]:
+    """The ``padding`` block of a ``tokenizer.json``."""
+    return file.part("padding") if file is not None else {}
+
+
+def template_of(
+    record: Mapping[str, Any], args: Arguments, roles: Mapping[str, Added]
+) -> tuple[list[str], list[str]] | None:
+    """What the class itself puts around a text, as strings; None where the file's post-processor stays."""
+    template = record.get("template")
+    if not isinstance(template, Mapping):
+        return None
+    language = next((args.raw[k] for k in ("tgt_lang", "src_lang") if isinstance(args.raw.get(k), str)), None)
+    around: list[list[str]] = []
+    for side in (template["prefix"], template["suffix"]):
+        words: list[str] = []
+        for word in side:
+            if word in ROLES:
+                words += [roles[word].text] if word in roles else []
+            elif word in _LANGUAGES and language is not None:
+                words.append(f"__{language}__" if word.startswith("__") and "__" not in language else language)
+            else:
+                words.append(word)
+        around.append(words)
+    return around[0], around[1]
+
+
+def default_major(major: str | int | None) -> str:
+    """The major to read as: the one asked for, else the installed one."""
+    chosen = defaults.installed_major() if major is None else str(major)
+    if chosen not in defaults.MAJORS:
+        raise ValueError(f"major is {major!r}; transformers {' and '.join(defaults.MAJORS)} are known")
+    return chosen
