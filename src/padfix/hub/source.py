@@ -65,6 +65,7 @@ class Listing:
     config: Mapping[str, Any] = field(
         default_factory=dict
     )  # the hub's own summary: a hint, no file's content
+    received: int = 0  # bytes that it took
 
 
 def split_name(spec: str) -> tuple[str, str | None]:
