@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from padfix.proof import checks, tokenizer_checks
+from padfix.proof.attention import AttentionMap, attention_zero
 from padfix.proof.evidence import Evidence, gather, unpadded
 from padfix.proof.fingerprint import Fingerprint, fingerprints
+from padfix.proof.generation import generation_kept
 from padfix.proof.probes import ENCODE_ERRORS, TEXTS, Probe, encode_all, make_probe
 from padfix.proof.run import ProbeError
 from padfix.proof.subject import Subject, quiet, subject_of
@@ -95,11 +97,7 @@ def prove(
         untested.append("text-kept: the tokenizer does not encode plain text")
     else:
         found.append(tokenizer_checks.text_kept(chosen, baseline.encodings, text_tok))
-    trip = tokenizer_checks.round_trip(chosen, text_tok, plan)
-    if isinstance(trip, str):
-        untested.append(trip)
-    else:
-        found.append(trip)
+    _add(tokenizer_checks.round_trip(chosen, text_tok, plan), found, untested)
     if model is None:
         return Verdict(tuple(found), (*untested, "outputs: there is no model"))
     subject = subject_of(model, tok)
@@ -109,8 +107,17 @@ def prove(
             now, _ = fingerprints(subject.model)
             found.insert(0, checks.weights_kept(baseline.fingerprints, now, plan))
     with quiet(subject):
-        model_checks, more = _model_checks(subject, baseline, plan, texts, sides)
-    return Verdict((*found, *model_checks), (*untested, *more, *_conditions(subject)))
+        asked = _model_checks(subject, baseline, plan, texts, sides, attention, generate)
+    return Verdict(
+        (*found, *asked.checks), (*untested, *asked.untested, *_conditions(subject)), asked.attention
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    checks: tuple[Check, ...]
+    untested: tuple[str, ...]
+    attention: AttentionMap | None = None
 
 
 def _model_checks(
@@ -119,19 +126,14 @@ def _model_checks(
     plan: Plan | None,
     texts: Sequence[str] | None,
     sides: Sequence[str],
-) -> tuple[list[Check], list[str]]:
+    attention: bool,
+    generate: bool,
+) -> _Asked:
     rows, pad = subject.rows, subject.pad_id
     if pad is not None and rows is not None and not 0 <= pad < rows:
         cause = f"the pad id {pad} has no row: the model's input matrix has {rows}"
-        return [
-            Check(
-                "pad-invisible",
-                False,
-                True,
-                cause=cause,
-                remedy="take a pad below that, or grow with strategy='add'",
-            )
-        ], []
+        remedy = "take a pad below that, or grow with strategy='add'"
+        return _Asked((Check("pad-invisible", False, True, cause=cause, remedy=remedy),), ())
     before = baseline.outputs if baseline is not None else None
     probe = (
         baseline.probe if baseline is not None and baseline.probe is not None else make_probe(subject, texts)
@@ -145,10 +147,27 @@ def _model_checks(
     except ProbeError as problem:
         if before is not None:
             cause = f"the forward pass ran before the fix and fails now: {problem}"
-            return [Check("outputs-kept", False, True, cause=cause, remedy="undo the write")], notes
+            return _Asked(
+                (Check("outputs-kept", False, True, cause=cause, remedy="undo the write"),), tuple(notes)
+            )
         what = f"dtype {subject.dtype}" if subject.low_precision else "outputs"
-        return [], [*notes, f"{what}: the forward pass fails ({str(problem)[:300]})"]
-    return list(_asked(evidence, before, plan, sides, notes)), notes
+        return _Asked((), (*notes, f"{what}: the forward pass fails ({str(problem)[:300]})"))
+    found = list(_asked(evidence, before, plan, sides, notes))
+    picture = None
+    if generate:
+        _add(generation_kept(evidence), found, notes)
+    if attention:
+        check, picture = attention_zero(subject, probe)
+        _add(check, found, notes)
+    return _Asked(tuple(found), tuple(notes), picture)
+
+
+def _add(outcome: Check | str, found: list[Check], notes: list[str]) -> None:
+    """A check was asked, or a sentence says why it could not be."""
+    if isinstance(outcome, str):
+        notes.append(outcome)
+    else:
+        found.append(outcome)
 
 
 def _asked(
@@ -156,13 +175,11 @@ def _asked(
 ) -> Iterator[Check]:
     if before is not None:
         yield checks.outputs_kept(before, evidence)
-    own = evidence.subject.side
     leak = checks.pad_invisible(evidence)
-    padded = {side: checks.padding(evidence, side) for side in sides}
-    if evidence.sensitive or not leak.passed or not all(c.passed for c in padded.values()):
-        if own in sides:
-            yield leak
-        yield from padded.values()
+    padded = [checks.padding(evidence, side) for side in sides]
+    if evidence.sensitive or not leak.passed or not all(c.passed for c in padded):
+        yield leak
+        yield from padded
         if "left" in sides:
             yield checks.padding_left_bare(evidence)
     else:

@@ -156,6 +156,8 @@ def quiet(subject: Subject) -> Iterator[None]:
     modules = list(model.modules())
     attributes = [(m, _plain(m), dict(m._buffers)) for m in modules]
     configs = [(c, dict(vars(c))) for c in nested_configs(model.config)]
+    settings = getattr(model, "generation_config", None)
+    kept_settings = dict(vars(settings)) if settings is not None else {}
     # BigBird swaps whole submodules when a row is short; only its own method swaps them back.
     swaps = [
         (m, m.attention_type)
@@ -190,6 +192,8 @@ def quiet(subject: Subject) -> Iterator[None]:
             _restore(module._buffers, buffers)
         for config, values in configs:
             _restore(vars(config), values)
+        if settings is not None:
+            _restore(vars(settings), kept_settings)
 
 
 _TABLES = ("_parameters", "_modules", "_buffers")
