@@ -65,7 +65,7 @@ _BY_VALUE: Final[tuple[tuple[int, str], ...]] = (
         shared_expert_intermediate_size moe_shared_expert_intermediate_size expert_ffn_hidden_size
         moe_ffn_hidden_size moe_latent_size q_lora_rank kv_lora_rank o_lora_rank swa_q_lora_rank sliding_window
         sliding_window_size attention_window_size window_size local_attention attention_chunk_size num_mel_bins
-        num_buckets"""),
+        num_buckets index_n_heads"""),  # with 2 index heads many scores are exactly 0, and top-k picks among ties
     (8, """mamba_n_heads mamba_d_head mamba_headdim mamba_d_state mamba_chunk_size mamba_num_heads mamba_head_dim
         ssm_state_size chunk_size state_size relative_attention_num_buckets bucket_size max_relative_positions"""),
     (4, """num_experts num_local_experts n_routed_experts moe_num_experts num_moe_experts n_experts qk_rope_head_dim
@@ -73,7 +73,7 @@ _BY_VALUE: Final[tuple[tuple[int, str], ...]] = (
         num_heads_linear rotary_dim num_query_tokens"""),
     (3, "conv_L_cache num_channels"),
     (2, """num_experts_per_tok moe_topk moe_k top_k_experts num_experts_per_token num_selected_experts moe_top_k
-        num_experts_per_topk zero_expert_num o_groups index_n_heads n_mamba_heads linear_num_key_heads
+        num_experts_per_topk zero_expert_num o_groups n_mamba_heads linear_num_key_heads
         num_codebooks spatial_merge_size adapter_merge_size altup_num_inputs laurel_rank num_labels"""),
     (1, """num_hidden_groups n_group topk_group num_expert_group n_shared_experts moe_num_shared_experts
         num_shared_experts first_k_dense_replace num_dense_layers first_dense_layers mamba_n_groups mamba_ngroups
@@ -84,7 +84,7 @@ _BY_VALUE: Final[tuple[tuple[int, str], ...]] = (
 _SIZES: Final = {name: value for value, names in _BY_VALUE for name in names.split()}
 _VOCABULARIES: Final = (
     "vocab_size", "text_vocab_size", "n_vocab", "decoder_vocab_size", "vocab_size_per_layer_input",
-    "org_vocab_size", "vocab_size_override",
+    "org_vocab_size", "vocab_size_override", "src_vocab_size", "tgt_vocab_size",
 )  # fmt: skip
 # None means "as many as the heads" or "width / heads": said outright, so that a shrunk width still divides.
 _NONE_MEANS: Final = {"num_key_value_heads": _HEADS, "num_kv_heads": _HEADS, "head_dim": _HEAD}
@@ -103,6 +103,7 @@ _CLASS_DEFAULT: Final = object()  # leave this field to the class
 _BY_ARCHITECTURE: Final[dict[str, dict[str, Any]]] = {
     "bamba": {"attn_layer_indices": [1]},
     "blt": {"encoder_hash_byte_group_vocab": 64, "use_cache": False},
+    "bros": {"hidden_size": 64},
     "cohere_compass_text": {"rope_parameters": {
         "full_attention": {"rope_type": "default", "rope_theta": 10000.0},
         "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}},

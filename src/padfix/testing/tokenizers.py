@@ -112,12 +112,12 @@ def tiny_tokenizer(
     return tok
 
 
-def matching_tokenizer(model: Any, kind: Kind = "byte-bpe", *, full: bool = True, **options: Any) -> Any:
+def matching_tokenizer(model: Any, kind: Kind = "byte-bpe", **options: Any) -> Any:
     """A tokenizer whose special tokens have the ids that a model's configuration declares.
 
-    ``full``: as many tokens as the model has input rows, so that a new token must grow them; else 8
-    fewer. ``pad`` is left out unless the configuration declares it or ``pad=`` names one. Keywords go
-    to `tiny_tokenizer`.
+    It has as many tokens as the model has input rows, so that a new token must grow them (or
+    ``vocab_size``). There is a pad only if the configuration declares one or ``pad=`` names one.
+    Other keywords go to `tiny_tokenizer`.
 
     >>> from padfix.testing.tiny import tiny_model
     >>> model = tiny_model("gpt2")
@@ -139,7 +139,7 @@ def matching_tokenizer(model: Any, kind: Kind = "byte-bpe", *, full: bool = True
         chosen[role] = same if same is not None and place is not None else name
         if place is not None and name is not None and same is None:
             ids[name] = place
-    size = options.pop("vocab_size", rows if full else rows - 8)
+    size = options.pop("vocab_size", rows)
     return tiny_tokenizer(kind, ids={**ids, **options.pop("ids", {})}, vocab_size=size, **chosen, **options)
 
 
