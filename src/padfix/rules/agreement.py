@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import json
 from collections.abc import Iterator
-from importlib import resources
 from typing import Final
 
+from padfix.read.defaults import NEWEST, configs
 from padfix.rules.registry import Hit, as_id, rule, show
 from padfix.rules.remedies import repair
 from padfix.types import ABSENT, BadValue, ConfigId, PadState
@@ -54,7 +52,9 @@ def tokenizer_config_pad_mismatch(state: PadState) -> Iterator[Hit]:
         fact, theirs = _declared(state)
         if theirs is not None and theirs != pad.id:
             message = f"the tokenizer pads with {show(pad)}, the config says pad_token_id {show(theirs)}"
-            yield Hit(message, fact, repair(state), "info" if state.has("pad-is-semantic") else None)
+            fixed = state.has("pad-is-semantic") or state.has("positions-from-pad")
+            note = state.has("pad-is-semantic")
+            yield Hit(message, fact, None if fixed else repair(state), "info" if note else None)
     eos, stops = state.eos, {*state.config_eos_ids, *state.generation_eos_ids}
     if eos is None or eos.id is None or not stops or eos.id in stops or state.head not in _GENERATES:
         return
@@ -142,12 +142,12 @@ def config_pad_missing(state: PadState) -> Iterator[Hit]:
         return
     if value is not None and value is not ABSENT:
         return
-    what = "is null" if value is None else "is not there"
     where = "the config" if fact == "config_pad_id" else f"config {show(state.text_config_pad_ids[0][0], 40)}"
+    lacks = f"pad_token_id in {where} is null" if value is None else f"{where} has no pad_token_id"
     # A batch is refused only by heads that pool by pad id; a Trainer fills the rest in by itself.
     pools = state.has("pools-on-pad") and state.head not in ("token-classifier", "masked")
     yield Hit(
-        f"the tokenizer pads with {show(state.pad)}, but pad_token_id in {where} {what}",
+        f"the tokenizer pads with {show(state.pad)}, {lacks}",
         fact,
         repair(state),
         None if pools else {"classification": "info"},
@@ -221,13 +221,6 @@ def pad_at_wrong_config_level(state: PadState) -> Iterator[Hit]:
         yield Hit(message, "config_pad_id", repair(state), {"classification": "info"})
 
 
-@functools.cache
-def _class_defaults() -> dict[str, ConfigId]:
-    raw = json.loads(resources.files("padfix").joinpath("data/config_defaults.json").read_text("utf-8"))
-    newest = raw["majors"][max(raw["majors"])]
-    return {model_type: entry.get("pad_token_id") for model_type, entry in newest.items()}
-
-
 def class_default(model_type: str) -> int | None:
     """The pad id that the config class of an architecture has when the file says nothing.
 
@@ -239,7 +232,8 @@ def class_default(model_type: str) -> int | None:
         f"{model_type}_text",
         f"{model_type}_text_model",
     )  # gemma3's text config is gemma3_text
-    found = (as_id(_class_defaults().get(name)) for name in named)
+    table = configs(NEWEST)
+    found = (as_id(table.get(name, {}).get("pad_token_id")) for name in named)
     return next((value for value in found if value is not None), None)
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 from padfix.rules.inference import is_nan
-from padfix.rules.registry import Hit, also, rule, show
+from padfix.rules.registry import Hit, also, bare, rule, show
 from padfix.rules.remedies import own_pad
 from padfix.types import PadState, Verdict
-
-_QUOTES: Final = "'\""
 
 
 @rule(
@@ -41,7 +38,7 @@ def architecture_ignores_mask(state: PadState) -> Iterator[Hit]:
     huggingface/transformers#14359, huggingface/transformers#27210
     """
     if state.has("ignores-mask"):
-        name = show(state.model_type).strip("'")
+        name = bare(state.model_type or "this architecture", 60)
         fix = 'batch texts of equal length, or tok(texts, padding="max_length") with the length of training'
         soft = state.head in ("masked", "base", None)
         message = f"{name} ignores attention_mask: padding changes its outputs, whatever the pad"
@@ -60,7 +57,7 @@ def measured_leak(state: PadState, verdict: Verdict) -> Iterator[Hit]:
             and not check.passed
             and not is_nan(check)
         ):
-            cause = show(check.cause or "padding changes the output in spite of the mask", 240).strip(_QUOTES)
+            cause = bare(check.cause or "padding changes the output in spite of the mask")
             yield Hit(cause, None, check.remedy or "batch texts of equal length")
             return
 
@@ -92,7 +89,7 @@ def recurrent_left_padding(state: PadState) -> Iterator[Hit]:
     huggingface/transformers#27210, huggingface/transformers#32677, state-spaces/mamba#66
     """
     if state.has("recurrent") and state.padding_side == "left" and state.pad is not None:
-        name = show(state.model_type).strip("'")
+        name = bare(state.model_type or "this architecture", 60)
         fix = 'tok(texts, padding=True, padding_side="right"), or prompts of equal length'
         yield Hit(
             f"{name} carries a state over the row, and the tokenizer pads on the left", "padding_side", fix
@@ -155,7 +152,9 @@ def eos_pooled_encoder_decoder(state: PadState) -> Iterator[Hit]:
         and pad.id is not None
         and pad.id == eos.id
     ):
-        message = f"{show(state.model_type).strip(_QUOTES)} pools EOS, and pad is EOS too: {show(pad)}"
+        message = (
+            f"{bare(state.model_type or 'this architecture', 60)} pools EOS, and pad is EOS too: {show(pad)}"
+        )
         yield Hit(message, "pad", own_pad(state))
 
 

@@ -108,8 +108,8 @@ def gguf_pad_mismatch(state: PadState, base: PadState) -> Iterator[Hit]:
     """A GGUF file and the checkpoint it was made from disagree about the pad or the vocabulary.
 
     ## What it finds
-    A GGUF header whose padding token id, or whose number of tokens, is not that of the original
-    (`padfix audit MODEL.gguf --base FOLDER`).
+    A GGUF header whose padding token id, or whose number of tokens, is not that of the original, compared by
+    `padfix.rules.check_pair`.
 
     ## Why is this bad
     llama.cpp and its servers pad and stop by the header. Converters refuse a vocabulary that does not fit:
@@ -147,8 +147,8 @@ def draft_model_vocab_mismatch(state: PadState, draft: PadState) -> Iterator[Hit
     """A draft model for speculative decoding has another vocabulary than its target.
 
     ## What it finds
-    Different row counts, or different ids for EOS, of a target and its draft
-    (`padfix audit TARGET --draft DRAFT`).
+    Different row counts, or different ids for EOS, of a target and its draft, compared by
+    `padfix.rules.check_pair(target, draft=draft)`.
 
     ## Why is this bad
     Engines compare the vocabulary sizes and switch speculative decoding off, or refuse: one row for a pad is

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from padfix.rules.registry import Hit, Task, also, as_id, rule, show
+from padfix.rules.registry import Hit, Task, also, as_id, bare, rule, show
 from padfix.rules.remedies import own_pad
 from padfix.types import Check, PadState, Severity, Verdict
 
@@ -177,7 +177,7 @@ def position_ids_not_derived(state: PadState) -> Iterator[Hit]:
     huggingface/transformers#3021, huggingface/transformers#18478
     """
     if state.has("absolute-positions") and state.padding_side == "left" and state.pad is not None:
-        name = show(state.model_type).strip("'")
+        name = bare(state.model_type or "this architecture", 60)
         message = (
             f"{name} has absolute positions and the tokenizer pads on the left: forward() needs position_ids"
         )
@@ -248,7 +248,7 @@ def is_nan(check: Check) -> bool:
 
 
 def _moved(check: Check) -> str:
-    return "" if check.observed is None else f" by {check.observed:.3g} {check.unit}".rstrip()
+    return "" if not check.observed else f" by {check.observed:.3g} {check.unit}".rstrip()
 
 
 @rule("PAD308", "pooled-at-wrong-position", reads="AM", severity={"classification": "error"})
@@ -293,9 +293,6 @@ def measured_pooling(state: PadState, verdict: Verdict) -> Iterator[Hit]:
     """The proof saw a score that depends on the batch."""
     for check in verdict.checks:
         if check.name == "pooled-kept" and not check.passed:
-            moved = "" if check.observed is None else f" by {check.observed:.3g} {check.unit}".rstrip()
-            yield Hit(
-                f"the score of a text changes{moved} with a final EOS or in a batch",
-                None,
-                check.remedy or own_pad(state),
-            )
+            cause = check.cause or "the score of a text changes with a final EOS or in a batch"
+            moved = f"; it moves{_moved(check)}" if check.observed else ""
+            yield Hit(f"{bare(cause)}{moved}", None, check.remedy or own_pad(state))

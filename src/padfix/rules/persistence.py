@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
-from padfix.rules.registry import Hit, rule, show
+from padfix.rules.registry import Hit, bare, rule, show
 from padfix.rules.remedies import alternatives, repair
 from padfix.types import PadState, Verdict
-
-_QUOTES: Final = "'\""
 
 
 @rule(
@@ -78,7 +75,7 @@ def pad_token_immutable(state: PadState) -> Iterator[Hit]:
     """
     if state.pad_settable:
         return
-    name = show(state.tokenizer_class or "the tokenizer").strip("'")
+    name = bare(state.tokenizer_class or "the tokenizer")
     if state.pad is not None and state.pad.id is not None:
         yield Hit(f"{name} keeps its own pad {show(state.pad)} and lets no other be set", "pad", None, "info")
     else:
@@ -120,7 +117,7 @@ def pad_not_persisted(state: PadState, verdict: Verdict) -> Iterator[Hit]:
     for failed in verdict.checks:
         if failed.name == "round-trip" and not failed.passed:
             fix = failed.remedy or "delete special_tokens_map.json and added_tokens.json, then save again"
-            yield Hit(show(failed.cause or "the pad changes on reload", 200).strip(_QUOTES), "pad", fix)
+            yield Hit(bare(failed.cause or "the pad changes on reload"), "pad", fix)
 
 
 @rule(
@@ -153,7 +150,7 @@ def tokenizer_json_padding_conflict(state: PadState) -> Iterator[Hit]:
     Set `"padding": null` in `tokenizer.json`, or bring it in step with `padfix fix FOLDER`.
 
     ## References
-    deepjavalibrary/djl#2669, Anush008/fastembed#704, huggingface/transformers#24179
+    deepjavalibrary/djl#2669, qdrant/fastembed#704, huggingface/transformers#24179
     """
     block, pad = state.backend_padding, state.pad
     if block is None or state.n_tokens is None:
@@ -197,7 +194,7 @@ def pad_depends_on_transformers_version(state: PadState) -> Iterator[Hit]:
     if len({text for _, text in state.pad_by_major}) < 2:
         return
     each = ", ".join(
-        f"{'none' if text is None else show(text)} in transformers {show(major).strip(_QUOTES)}"
+        f"{'none' if text is None else show(text)} in transformers {bare(major, 20)}"
         for major, text in sorted(state.pad_by_major, key=lambda pair: str(pair[0]))
     )
     yield Hit(f"the pad is {each}", "pad", repair(state))

@@ -113,13 +113,14 @@ def rule(code: str, name: str, *, reads: str, severity: Mapping[Task, Severity |
             raise ConfigError(
                 f"{code}: severity must map tasks ({', '.join(TASKS)}) to error, warning or info"
             )
+        needs = _input(code, function)
         page = inspect.cleandoc(function.__doc__ or "")
         graded: dict[Task, Severity | None] = {task: severity.get(task) for task in TASKS}
         RULES[code] = Rule(code, name, reads, _summary(code, page), page, graded, function)
         ordered = sorted(RULES.items())
         RULES.clear()
         RULES.update(ordered)
-        also(code)(function)
+        _DETECTORS.setdefault(code, []).append((needs, function))
         return function
 
     return register
@@ -232,19 +233,24 @@ def show(value: object, limit: int = 60) -> str:
     if isinstance(value, Token):
         return show(value.text, limit) + (" (no id)" if value.id is None else f" ({show(value.id)})")
     if isinstance(value, BadValue):
-        return f"the {show(value.kind, 20).strip(_QUOTES)} {show(value.text, limit).strip(_QUOTES)}"
+        return f"the {bare(value.kind, 20)} {bare(value.text, limit)}"
     if isinstance(value, int) and value.bit_length() > 128:
         return f"an integer of {value.bit_length()} bits"  # Python refuses to print more than 4300 digits
-    # Cut before quoting: the repr of a 100 MB string would cost 100 MB.
-    long = isinstance(value, str) and len(value) > limit
-    text = repr(value[:limit]) if isinstance(value, str) else repr(value)
-    text = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
-    if not isinstance(value, str) and len(text) > limit:
-        text, long = text[:limit], True
-    return text + "..." if long else text
+    # Cut before quoting: the repr of a 100 MB string would cost 100 MB. repr escapes what is not printable.
+    if isinstance(value, str):
+        return repr(value[:limit]) + ("..." if len(value) > limit else "")
+    text = repr(value)
+    return bare(text, limit)
 
 
-_QUOTES: Final = "'\""
+def bare(text: str, limit: int = 240) -> str:
+    """A name or a sentence as `show` does it, without quotation marks.
+
+    >>> bare("gpt2"), bare("it's\\x07")
+    ('gpt2', "it's\\\\x07")
+    """
+    kept = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text[:limit])
+    return kept + ("..." if len(text) > limit else "")
 
 
 def as_id(value: ConfigId) -> int | None:

@@ -60,13 +60,14 @@ def has_spare_row(state: PadState) -> bool:
 
 
 def alternatives(state: PadState) -> str:
-    """What there is to pad with, as the end of a message; empty where there is nothing."""
+    """What there is to pad with, as the end of a message; empty where there is nothing but EOS or a new row."""
     token = free_token(state)
     if token is not None:
         return f"; {show(token.token)} is in the vocabulary and free"
     if has_spare_row(state):
         return f"; {state.rows} embedding rows hold {_ids(state)}, so a new token needs no new row"
-    return ""
+    unk = next((c for c in state.candidates if c.kind == "unk" and _free(c, state)), None)
+    return f"; text cannot produce {show(unk.token)}" if unk is not None else ""
 
 
 def _ids(state: PadState) -> str:

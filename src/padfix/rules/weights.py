@@ -6,11 +6,10 @@ import math
 from collections.abc import Iterator
 from typing import Final
 
-from padfix.rules.registry import Hit, also, rule, show
+from padfix.rules.registry import Hit, also, as_id, bare, rule, show
 from padfix.rules.remedies import own_pad, repair
 from padfix.types import PadState, Severity, Token, Verdict
 
-_QUOTES: Final = "'\""
 HUGE: Final = 10.0  # a row norm this many times the median one overflows fp16 long before the others do
 
 
@@ -61,10 +60,11 @@ def pad_id_out_of_range(state: PadState) -> Iterator[Hit]:
     ]
     for place, fact, value in places:
         if isinstance(value, int) and value >= limit:
-            # the model's code reads the text config's; the other is a left-over (SmolVLM: 128002 of 49280)
             unread = fact == "config_pad_id" and bool(nested)
+            if unread and as_id(state.text_pad_id) is not None:
+                continue  # a left-over that PAD205 reports (SmolVLM: 128002 of 49155 rows)
             message = f"{place} pad_token_id {show(value)} is not below {rows}"
-            yield Hit(message, fact, repair(state), "info" if unread else None)
+            yield Hit(message, fact, repair(state), "warning" if unread else None)
     ids = state.generation_eos_ids or state.config_eos_ids
     unset = not any(
         isinstance(v, int) for v in (state.generation_pad_id, state.text_pad_id, state.config_pad_id)
@@ -194,7 +194,7 @@ def embedding_larger_than_tokenizer(state: PadState) -> Iterator[Hit]:
     Nothing to fix. `padfix.ensure_pad(model, tok, strategy="spare")` puts a pad there.
 
     ## References
-    QwenLM/Qwen#553, OptimalScale/LMFlow, axolotl-ai-cloud/axolotl#577
+    QwenLM/Qwen#553, facebookresearch/metaseq#469, axolotl-ai-cloud/axolotl#577
     """
     limit, rows = input_limit(state)
     if limit is not None and state.max_id is not None and limit > state.max_id + 1:
@@ -211,7 +211,7 @@ def resize_shrinks_matrix(state: PadState, base: PadState) -> Iterator[Hit]:
     """A vocabulary matrix has fewer rows than in the checkpoint it was made from.
 
     ## What it finds
-    Fewer input or output rows than the base (`padfix audit FOLDER --base BASE`).
+    Fewer input or output rows than the base, compared by `padfix.rules.check_pair`.
 
     ## Why is this bad
     `resize_token_embeddings(len(tok))` cuts spare rows off without a warning: 100 become 80. The result no
@@ -444,9 +444,14 @@ def padding_idx_freezes_live_token(state: PadState) -> Iterator[Hit]:
         if state.unk is not None and state.unk.id is not None and state.unk_emitted
         else {}
     )
-    # a stop id of the list that is the tokenizer's own distinct pad (Qwen) is not part of any text
-    own = state.pad is not None and state.pad.id == at and (state.eos is None or state.eos.id != at)
-    if at in live and not own:
+    # a stop id of the list that is the tokenizer's own distinct pad (Qwen) stands in no text
+    own = state.pad.id if state.pad is not None and state.pad != state.eos else None
+    live = {i: "EOS" for i in state.eos_ids if i != own}
+    if state.bos is not None and state.bos.id is not None:
+        live.setdefault(state.bos.id, "BOS")
+    if state.unk is not None and state.unk.id is not None and state.unk_emitted:
+        live.setdefault(state.unk.id, "unk")
+    if at in live:
         where = "padding_idx" if state.live else "pad_token_id, which becomes padding_idx,"
         fact = (
             "padding_idx"
@@ -516,5 +521,5 @@ def _failed(verdict: Verdict, name: str, fix: str) -> Iterator[Hit]:
             if check.observed is not None:
                 limit = "" if check.limit is None else f", limit {check.limit:.3g}"
                 numbers = f" ({check.observed:.3g} {check.unit}{limit})".replace(" )", ")")
-            cause = show(check.cause or f"{name} failed", 240).strip(_QUOTES)
+            cause = bare(check.cause or f"{name} failed")
             yield Hit(f"{cause}{numbers}", None, check.remedy or fix)
