@@ -6,6 +6,8 @@ all-ones mask, where they are not. Below, per layer, how much of the attention p
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
@@ -16,6 +18,7 @@ from padfix.types import Verdict
 
 _CELL, _LABEL, _GAP, _MARGIN = 22, 92, 56, 20
 _INK, _MUTED, _PAD = "#1f2933", "#6b7785", "#c2410c"
+_UNREAD = "#e9ecef"  # a masked query's own row: nobody reads what it attends to
 # ColorBrewer's Blues, interpolated: readable in print and to colour-blind readers.
 _RAMP = ((247, 251, 255), (198, 219, 239), (107, 174, 214), (33, 113, 181), (8, 48, 107))
 _TITLES = ("with the attention mask", "the same ids, mask all ones")
@@ -94,9 +97,9 @@ def _panel(
     for query, line in enumerate(heat):
         for key, weight in enumerate(line):
             x, y = grid_left + _CELL * key, grid_top + _CELL * query
-            faded = ' opacity="0.25"' if not data.mask[query] else ""
+            fill = _colour(weight / peak) if data.mask[query] or heat is data.open_heat else _UNREAD
             yield (
-                f'<rect x="{x}" y="{y}" width="{_CELL - 1}" height="{_CELL - 1}" fill="{_colour(weight / peak)}"{faded}>'
+                f'<rect x="{x}" y="{y}" width="{_CELL - 1}" height="{_CELL - 1}" fill="{fill}">'
                 f"<title>{escape(data.tokens[query])} → {escape(data.tokens[key])}: {weight:.3g}</title></rect>"
             )
     size = _CELL * len(data.tokens)
@@ -113,7 +116,7 @@ def _bars(data: AttentionMap, top: int, width: int) -> Iterator[str]:
         f'<text x="{_MARGIN}" y="{top - 10}" font-size="12" font-weight="600">'
         "share of each layer's attention that real tokens pay to padding</text>"
     )
-    start, room = _MARGIN + 70, width - 2 * _MARGIN - 70 - 130
+    start, room = _MARGIN + 70, width - 2 * _MARGIN - 70 - 190
     longest = max(*data.open_layers, *data.layers, 1e-9)
     for number, (masked, unmasked) in enumerate(zip(data.layers, data.open_layers, strict=True)):
         y = top + 18 * number
@@ -123,12 +126,12 @@ def _bars(data: AttentionMap, top: int, width: int) -> Iterator[str]:
             yield f'<rect x="{start}" y="{y + 2}" width="{room * masked / longest:.1f}" height="11" fill="{_PAD}"/>'
         x = start + room * unmasked / longest + 6
         yield (
-            f'<text x="{x:.1f}" y="{y + 11}">{_exact(masked)} <tspan fill="{_MUTED}">({unmasked:.1%} unmasked)</tspan></text>'
+            f'<text x="{x:.1f}" y="{y + 11}">{_exact(masked)} with the mask, {unmasked:.1%} without</text>'
         )
     y = top + 18 * len(data.layers) + 20
     yield (
         f'<text x="{_MARGIN}" y="{y}" fill="{_MUTED}">rows look at columns; mean over layers and heads; '
-        f"eager attention; padded on the {data.side}; dashed: padding</text>"
+        f"eager attention; padded on the {data.side}; dashed: padding; grey: padding's own rows, which nothing reads</text>"
     )
 
 
@@ -176,9 +179,13 @@ def _png(data: AttentionMap, path: str) -> None:
     FigureCanvasAgg(figure)
     panels = figure.subplot_mosaic("AB;CC", height_ratios=[5, 0.5 + 0.22 * len(data.layers)])
     ramp = LinearSegmentedColormap.from_list("blues", ["#ffffff", *(_hex(c) for c in _RAMP[1:])])
+    ramp.set_bad(_UNREAD)
     for panel, heat, title in zip("AB", (data.heat, data.open_heat), _TITLES, strict=True):
         axes = panels[panel]
-        image = axes.imshow(heat, cmap=ramp, norm=PowerNorm(0.5, vmin=0.0, vmax=_peak(data)))
+        hidden = heat is data.heat
+        nothing = (math.nan,) * len(data.tokens)
+        lines = [line if real or not hidden else nothing for line, real in zip(heat, data.mask, strict=True)]
+        image = axes.imshow(lines, cmap=ramp, norm=PowerNorm(0.5, vmin=0.0, vmax=_peak(data)))
         places = range(len(data.tokens))
         names = [name.replace("$", r"\$") for name in data.tokens]
         axes.set_xticks(places, names, rotation=90, fontsize=8)
@@ -199,7 +206,9 @@ def _png(data: AttentionMap, path: str) -> None:
             figure.colorbar(image, ax=axes, shrink=0.8, label="attention weight, mean over layers and heads")
     _png_bars(data, panels["C"])
     figure.suptitle(headline(data), fontsize=13, fontweight="bold", color=_INK)
-    figure.savefig(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a script that the font has no glyphs for is drawn as boxes
+        figure.savefig(path)
 
 
 def _png_bars(data: AttentionMap, axes: object) -> None:
@@ -210,12 +219,12 @@ def _png_bars(data: AttentionMap, axes: object) -> None:
         axes.text(  # type: ignore[attr-defined]
             unmasked,
             number,
-            f"  {_exact(masked)} ({unmasked:.1%} unmasked)",
+            f"  {_exact(masked)} with the mask, {unmasked:.1%} without",
             va="center",
             fontsize=8,
             color=_INK,
         )
-    axes.set_xlim(0, 1.25 * max(*data.open_layers, *data.layers, 1e-9))  # type: ignore[attr-defined]
+    axes.set_xlim(0, 1.35 * max(*data.open_layers, *data.layers, 1e-9))  # type: ignore[attr-defined]
     axes.invert_yaxis()  # type: ignore[attr-defined]
     axes.set_title("share of each layer's attention that real tokens pay to padding", fontsize=10)  # type: ignore[attr-defined]
     axes.tick_params(labelsize=8)  # type: ignore[attr-defined]
