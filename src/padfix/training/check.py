@@ -287,12 +287,7 @@ def _settled(findings: tuple[Finding, ...], state: PadState, batch: Batch | None
     if batch is None or batch.labels is None or batch.objective != "causal":
         return findings
     masked = any(f.code == "PAD401" for f in findings)
-    kept = any(
-        batch.ids[r][p] in state.eos_ids and batch.labels[r][p] == batch.ids[r][p]
-        for r, spans in enumerate(batch.texts)
-        for start, stop in spans
-        for p in range(start + 1, stop)
-    )
+    kept = any(label in state.eos_ids for row in batch.labels for label in row[1:])
     if not masked and not kept:
         return findings
     said = (

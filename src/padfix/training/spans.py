@@ -146,7 +146,7 @@ def grow(row: Ids, start: int, stop: int, cut: bool, shown: Ids, pad: Pad) -> tu
 
 
 def stripped(row: Ids, pad: Pad) -> tuple[int, int]:
-    """The row without the runs of pad ids at its ends; a pad that is EOS keeps one, which may be real."""
+    """The row without the runs of pad ids at its ends; a pad that is EOS or BOS keeps one, which may be real."""
     start, stop = 0, len(row)
     while stop > 0 and row[stop - 1] == pad.id:
         stop -= 1
@@ -154,8 +154,8 @@ def stripped(row: Ids, pad: Pad) -> tuple[int, int]:
         start += 1
     if pad.ends and stop < len(row):
         stop += 1
-    if start and pad.begins:
-        start -= 1
+    if pad.begins or (pad.ends and start == 1):
+        start = max(0, start - 1)
     return start, stop
 
 
