@@ -214,14 +214,14 @@ def test_hostile_names_do_not_reach_the_screen(tmp_path, checkpoint, padfix):
     assert r"\x1b" in padfix("audit", "-r", "tree", "-v").stdout
 
 
-def test_other_encodings_and_no_home(tmp_path, checkpoint, padfix):
+def test_other_encodings_and_no_home(tmp_path, checkpoint, process):
     """A latin-1 or ASCII terminal shows escapes, not an error; no HOME is no reason to fail."""
     folder = checkpoint(tmp_path / "▁unicode", pad="<pad▁>", pad_token_id=99)
     for encoding in ("latin-1", "ascii"):
-        shown = padfix("audit", folder, PYTHONIOENCODING=encoding)
+        shown = process("audit", folder, PYTHONIOENCODING=encoding)
         assert shown.returncode == FOUND
         assert "\\u2581" in shown.stdout
-    assert padfix("audit", folder, HOME=None, USERPROFILE=None).returncode == FOUND
+    assert process("audit", folder, HOME=None, USERPROFILE=None).returncode == FOUND
 
 
 def processes(*arguments: str, cwd: Path, **streams: object) -> subprocess.Popen[bytes]:
