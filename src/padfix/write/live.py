@@ -9,8 +9,9 @@ from padfix.errors import PadfixError, StrategyError
 from padfix.read.live import text_tokenizer, unwrap
 from padfix.read.vocabulary import vocabulary
 from padfix.types import ABSENT, Edit, Plan, Token
-from padfix.write.embeddings import Fingerprint, Growth, Rows, configs_of, grow, overwrite_row, survey
+from padfix.write.embeddings import Fingerprint, grow, overwrite_row
 from padfix.write.journal import Journal
+from padfix.write.survey import Growth, Rows, configs_of, survey
 from padfix.write.tokenizer import Snapshot, refuse_if_edited, set_pad, set_processor_pad
 
 

@@ -104,13 +104,12 @@ def set_pad(tokenizer: Any, pad: Token, added: bool, journal: Journal) -> None:
             f"{type(tokenizer).__name__} does not let its pad token be set to {pad.text!r}: {type(error).__name__}: {error}. "
             "Its class defines pad_token itself; pad with an id of your own in the collator instead"
         ) from error
-    vocab = tokenizer.get_vocab()
-    if added and fast and (vocab.get(pad.text) != pad.id or max(vocab.values()) >= len(vocab)):
+    now = len(tokenizer)
+    if added and fast and tokenizer.backend_tokenizer.token_to_id(pad.text) != now - 1:
         _set_backend(
             tokenizer, _copied(tokenizer.backend_tokenizer)
         )  # with holes, ids are given anew on a reload
-        vocab = tokenizer.get_vocab()
-    _check(tokenizer, pad, vocab.get(pad.text), len(tokenizer) - count, added)
+    _check(tokenizer, pad, _id_of(tokenizer, pad.text), now - count, added)
     if fast:
         _set_backend_padding(tokenizer.backend_tokenizer, pad, journal)
 
@@ -132,6 +131,16 @@ def set_processor_pad(
 def is_fast(tokenizer: Any) -> bool:
     """True for a tokenizer with a Rust backend."""
     return bool(getattr(tokenizer, "is_fast", False)) and hasattr(tokenizer, "_tokenizer")
+
+
+def _id_of(tokenizer: Any, text: str) -> int | None:
+    """Never ``convert_tokens_to_ids``, which answers with the unk id for what is not there."""
+    found = (
+        tokenizer.backend_tokenizer.token_to_id(text)
+        if is_fast(tokenizer)
+        else tokenizer.get_vocab().get(text)
+    )
+    return None if found is None else int(found)
 
 
 def _check(tokenizer: Any, pad: Token, found: int | None, growth: int, added: bool) -> None:
