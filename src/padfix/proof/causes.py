@@ -40,7 +40,8 @@ def of_padding(evidence: Evidence, side: str) -> Cause:
     """Why a padded row differs from the text alone on this side."""
     if not evidence.against_alone(side).finite:
         return not_finite(evidence, side)
-    if evidence.swap(side).worst > evidence.zones.floor / 10:
+    rounding = 0.0 if evidence.subject.low_precision else evidence.zones.floor / 10
+    if evidence.swap(side).worst > rounding:
         return of_content(evidence, side)
     return _place(evidence, side)
 

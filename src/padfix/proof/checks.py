@@ -56,28 +56,42 @@ def _overwritten(plan: Plan | None) -> set[int]:
     return {plan.pad.id for edit in plan.edits if (edit.target, edit.key) == ("weights", "pad_row")}
 
 
-def outputs_kept(before: Any, evidence: Evidence) -> Check:
-    """The unpadded probe gives the same vectors as before the write, on the columns that existed."""
+def outputs_kept(before: Any, evidence: Evidence, plan: Plan | None) -> Check:
+    """The unpadded probe gives the same vectors as before the write, on the columns that existed.
+
+    Where the plan overwrites the pad's own row of a tied model, that row's logit must change: its column is
+    left out here, and `pad_unlikely` judges it.
+    """
     first = evidence.first
     found = Difference()
     allowed = 0.0
+    own = _overwritten(plan) if first.vocabulary else set()
     full = [first.at(number) for number, row in enumerate(first.rows) if row.kind == "full"]
     for old, new in zip(before.values, full, strict=True):
-        found = found | difference(old, new, vocabulary=first.vocabulary)
+        width = min(old.shape[-1], new.shape[-1])
+        keep = [column for column in range(width) if column not in own] if own else slice(width)
+        found = found | difference(old[..., keep], new[..., keep], vocabulary=first.vocabulary)
         # A product with one more column may be summed in another order, and so may any on an accelerator.
         if new.shape[-1] != old.shape[-1] or new.device.type != "cpu":
             allowed = max(allowed, rounding(old, evidence.subject.dtype))
     passed = found.finite and found.largest <= allowed
+    cause = remedy = None
+    if not passed:
+        cause = f"the same unpadded text gives other outputs than before the fix: {found}"
+        remedy = "undo the write: something besides new rows was changed"
+        if own:
+            cause += "; the pad's own row was overwritten, and the model reads it without padding too"
+            remedy = "keep the pad's row as it is (no init=)"
     return Check(
         "outputs-kept",
         passed,
         True,
         found.largest,
         allowed,
-        f"max |Δ{'logit' if first.vocabulary else ''}|",
-        cause=None if passed else f"the same unpadded text gives other outputs than before the fix: {found}",
-        remedy=None if passed else "undo the write: something besides new rows was changed",
-        detail=str(found) if passed and found.largest else None,
+        "max |Δlogit|" if first.vocabulary else "max |Δ|",
+        cause,
+        remedy,
+        str(found) if passed and found.largest else None,
     )
 
 
@@ -156,8 +170,7 @@ def pad_unlikely(evidence: Evidence, plan: Plan | None) -> Check | None:
     ]
     if not vectors or pad is None or pad == subject.eos_id or pad >= vectors[0].shape[-1]:
         return None
-    probabilities = [v.float().softmax(-1)[:, pad] for v in vectors]
-    top = max(float(p.max()) for p in probabilities)
+    top = max(float((v[:, pad].float() - v.float().logsumexp(-1)).max().exp()) for v in vectors)
     wins = sum(int((v.argmax(-1) == pad).sum()) for v in vectors)
     total = sum(len(v) for v in vectors)
     written = plan is not None and any(edit.target == "weights" for edit in plan.edits)

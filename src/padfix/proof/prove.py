@@ -174,7 +174,7 @@ def _asked(
     evidence: Evidence, before: Outputs | None, plan: Plan | None, sides: Sequence[str], notes: list[str]
 ) -> Iterator[Check]:
     if before is not None:
-        yield checks.outputs_kept(before, evidence)
+        yield checks.outputs_kept(before, evidence, plan)
     leak = checks.pad_invisible(evidence)
     padded = [checks.padding(evidence, side) for side in sides]
     if evidence.sensitive or not leak.passed or not all(c.passed for c in padded):

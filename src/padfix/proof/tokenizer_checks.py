@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -93,7 +94,10 @@ def _reload(
         pad = _text(tok)
         ids = tuple(tuple(fresh.encode(text).ids) for text in texts)
         return (pad, fresh.token_to_id(pad)) if pad is not None else None, ids, "through the backend's JSON"
-    with tempfile.TemporaryDirectory(prefix="padfix-") as folder:
+    with tempfile.TemporaryDirectory(prefix="padfix-") as folder, warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # the class's own advice at load (Marian's sacremoses) is not about the pad
         tok.save_pretrained(folder)
         fresh = type(tok).from_pretrained(folder)
         return (
