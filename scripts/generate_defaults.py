@@ -225,6 +225,9 @@ def fast(cls: type[Any]) -> dict[str, Any]:
     record["template"] = template(cls, shape)
     if own and not direct:
         record["backend"] = backend(plain)
+        bare = template(cls, shape, bare=True)
+        if bare != record["template"]:
+            record["template_bare"] = bare
         arguments = inspect.signature(cls.__init__).parameters
         for argument in ("do_lower_case", "keep_accents"):
             if argument in arguments:
@@ -250,10 +253,17 @@ def specials_for(cls: type[Any]) -> list[str]:
     return list(dict.fromkeys([*found, *LITERALS]))
 
 
-def build(cls: type[Any], shape: str, *, padding: bool = False, mapped: list[str] | None = None, **arguments: Any) -> Any:
+def build(cls: type[Any], shape: str, *, bare: bool = False, padding: bool = False, mapped: list[str] | None = None, **arguments: Any) -> Any:
     """The class over a synthetic ``tokenizer.json``."""
     words = [*WORDS, *specials_for(cls)]
     table = {w: i for i, w in enumerate(words)}
+    if "tags_dict" in inspect.signature(cls.__init__).parameters:
+        arguments["tags_dict"] = {"a": 0}
+    if bare:
+        vocab = [(w, 0.0) for w in words] if shape == "Unigram" else table
+        if "vocab" not in inspect.signature(cls.__init__).parameters:
+            return cls(**arguments)
+        return cls(vocab=vocab, **arguments)
     if shape == "Unigram":
         model: Any = models.Unigram([(w, 0.0) for w in words], unk_id=0, byte_fallback=False)
     elif shape == "WordPiece":
@@ -272,8 +282,6 @@ def build(cls: type[Any], shape: str, *, padding: bool = False, mapped: list[str
         raw.save(f"{folder}/tokenizer.json")
         if mapped:
             Path(folder, "special_tokens_map.json").write_text(json.dumps({"additional_special_tokens": mapped}))
-        if "tags_dict" in inspect.signature(cls.__init__).parameters:
-            arguments["tags_dict"] = {"a": 0}
         return cls.from_pretrained(folder, **arguments)
 
 
@@ -312,17 +320,20 @@ def backend(tokenizer: Any) -> dict[str, Any]:
     return {"normalizer": parts["normalizer"], "pre_tokenizer": parts["pre_tokenizer"], "decoder": parts["decoder"], "model": model}
 
 
-def template(cls: type[Any], shape: str) -> Any:
-    """What the class puts around a text: ``"file"``, or role names and literal tokens before and after."""
+def template(cls: type[Any], shape: str, *, bare: bool = False) -> Any:
+    """What the class puts around a text: ``"file"``, or role names and literal tokens before and after.
+
+    ``bare``: built from a vocabulary alone, as from a sentencepiece model, where no file has a post-processor.
+    """
     try:
-        kept = around(build(cls, shape))
+        kept = around(build(cls, shape, bare=bare))
     except Exception as error:  # noqa: BLE001 - recorded, the reader then says it does not know
         return f"unknown: {type(error).__name__}"
     if kept == (["w7"], ["w8"]):
         return "file"
     roles = {k: f"w{10 + i}" for i, k in enumerate(k for k in slow(cls)["roles"] if k in ROLES)}
     try:
-        named = around(build(cls, shape, **roles))
+        named = around(build(cls, shape, bare=bare, **roles))
     except Exception:  # noqa: BLE001 - a class that insists on its own tokens: keep the literal ones
         named = kept
     back = {v: k for k, v in roles.items()}
@@ -395,7 +406,21 @@ def config_record(config: Any) -> dict[str, Any]:
     }
     if parts:
         record["parts"] = parts
+        record["parts_order"] = list(parts)
+        with contextlib.suppress(ValueError, AttributeError, KeyError):  # "Multiple valid text configs were found"
+            record["text_path"] = path_of(config, config.get_text_config())
     return record
+
+
+def path_of(config: Any, wanted: Any, prefix: str = "", depth: int = 0) -> str:
+    """The dotted path of a nested configuration, empty for the configuration itself."""
+    for key, value in vars(config).items():
+        if isinstance(value, transformers.PretrainedConfig) and not key.startswith("_") and depth < 4:
+            if value is wanted:
+                return f"{prefix}{key}"
+            if inner := path_of(value, wanted, f"{prefix}{key}.", depth + 1):
+                return inner
+    return ""
 
 
 def is_id(value: Any) -> bool:

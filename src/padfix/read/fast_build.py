@@ -29,6 +29,10 @@ from padfix.read.vocab import DictVocab, Vocab, scan_object
 _OTHER: Final = {"4": re.compile(r"tekken\.json|tokenizer\.model\.*"), "5": re.compile(r"tekken\.json|tokenizer\.model\.*|tiktoken\.model")}
 
 
+# classes that set a post-processor before the base class, which then replaces it where it is told to add tokens
+_SETS_FIRST: Final = ("AlbertTokenizer", "FNetTokenizer", "CodeGenTokenizer", "CodeLlamaTokenizer")
+
+
 def build_5(files: TokenizerFiles, name: str) -> Built:
     """A tokenizer as transformers 5 builds it."""
     record = defaults.tokenizer_class("5", name) or {}
@@ -53,13 +57,14 @@ def build_5(files: TokenizerFiles, name: str) -> Built:
     for role, token in roles.items():  # sentencepiece names its own where nothing else does
         roles[role] = token
     add_declared(backend, args, roles, extras)
-    around = template_of(record, args, roles)
+    around = template_of(record, args, roles, bare=file is None)
     if name == "WhisperTokenizer":
         around = _whisper(args, roles)
-    if around is None and not components.get("post_processor"):
-        around = _bos_eos(args, roles) if file is None else ([], [])
-    elif around is None and file is None and ("add_bos_token" in args.raw or "add_eos_token" in args.raw):
+    told = file is None and ("add_bos_token" in args.raw or "add_eos_token" in args.raw)
+    if told and (around is None or around == ([], []) or name in _SETS_FIRST):
         around = _bos_eos(args, roles)
+    elif around is None and not components.get("post_processor"):
+        around = [], []
     return Built(
         cls=name,
         kind="tokenizers",

@@ -277,10 +277,13 @@ def block_of(file: TokenizerJson | None) -> Mapping[str, Any]:
 
 
 def template_of(
-    record: Mapping[str, Any], args: Arguments, roles: Mapping[str, Added]
+    record: Mapping[str, Any], args: Arguments, roles: Mapping[str, Added], *, bare: bool = False
 ) -> tuple[list[str], list[str]] | None:
-    """What the class itself puts around a text, as strings; None where the file's post-processor stays."""
-    template = record.get("template")
+    """What the class itself puts around a text, as strings; None where the file's post-processor stays.
+
+    ``bare``: there is no such file.
+    """
+    template = record.get("template_bare", record.get("template")) if bare else record.get("template")
     if not isinstance(template, Mapping):
         return None
     language = next((args.raw[k] for k in ("tgt_lang", "src_lang") if isinstance(args.raw.get(k), str)), None)
