@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 _ROLES: Final = ("bos_token", "cls_token", "eos_token", "mask_token", "pad_token", "sep_token", "unk_token")
+_ADDED: Final = re.compile(rb'"added_tokens"\s*:\s*\[')
+_PADS: Final = ("[PAD]", "<pad>", "<|pad|>", "<PAD>")
 _OLD_ORDER: Final = (
     "bos_token",
     "eos_token",
@@ -26,23 +29,23 @@ _ATTRIBUTES: Final = ("content", "lstrip", "normalized", "rstrip", "single_word"
 _MOST: Final = 256  # variants of one file; 10 µs each
 
 
-def predictions(
-    known: Mapping[str, bytes], heads: Mapping[str, bytes], hint: Mapping[str, Any]
-) -> Iterator[tuple[str, Iterable[bytes]]]:
-    """``(file name, possible contents)``, from whole files, beginnings of files and the hub's summary."""
+def predictions(known: Mapping[str, bytes], hint: Mapping[str, Any]) -> Iterator[tuple[str, Iterable[bytes]]]:
+    """``(file name, possible contents)``, from files that were read and the hub's summary."""
     template = hint.get("chat_template_jinja")
     if isinstance(template, str):
         yield "chat_template.jinja", (template.encode("utf-8", "replace"),)
-    tokenizer = _object(known.get("tokenizer_config.json"))
-    if tokenizer:
-        yield "special_tokens_map.json", itertools.islice(_special_tokens_map(tokenizer), _MOST)
-        yield "added_tokens.json", _added_tokens(tokenizer)
-    config = _object(known.get("config.json"))
+    tokenizer = as_object(known.get("tokenizer_config.json"))
+    added = _added(known.get("tokenizer.json"), tokenizer)
+    if tokenizer or added:
+        yield "special_tokens_map.json", itertools.islice(_special_tokens_map(tokenizer, added), _MOST)
+        yield "added_tokens.json", _added_tokens(added)
+    config = as_object(known.get("config.json"))
     if config:
         yield "generation_config.json", itertools.islice(_generation_config(config), _MOST)
 
 
-def _object(data: bytes | None) -> dict[str, Any]:
+def as_object(data: bytes | None) -> dict[str, Any]:
+    """A JSON object, empty where the data is none."""
     try:
         value = json.loads(data) if data else None
     except (ValueError, RecursionError):
@@ -55,13 +58,31 @@ def _dump(value: object) -> bytes:
     return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode("utf-8", "replace")
 
 
-def _special_tokens_map(tokenizer: Mapping[str, Any]) -> Iterator[bytes]:
-    """The special tokens, each as a string or as an object with the attributes it has elsewhere."""
-    table: dict[str, dict[str, Any]] = {}
+def _added(backend: bytes | None, tokenizer: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """The added tokens by id, from ``added_tokens_decoder`` or the head of tokenizer.json."""
     decoder = tokenizer.get("added_tokens_decoder")
-    for entry in decoder.values() if isinstance(decoder, dict) else ():
-        if isinstance(entry, dict) and isinstance(entry.get("content"), str):
-            table[entry["content"]] = entry
+    if isinstance(decoder, dict):
+        pairs = [(key, entry) for key, entry in decoder.items() if key.isdigit() and len(key) < 12]
+        return {
+            int(key): entry
+            for key, entry in sorted(pairs)
+            if _text(entry) is not None and isinstance(entry, dict)
+        }
+    start = None if backend is None else _ADDED.search(backend[:65536])
+    if backend is None or start is None:
+        return {}
+    try:
+        entries, _ = json.JSONDecoder().raw_decode(backend[start.end() - 1 : 2**19].decode("utf-8", "ignore"))
+        return {int(e["id"]): e for e in entries if _text(e) is not None}
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return {}
+
+
+def _special_tokens_map(
+    tokenizer: Mapping[str, Any], added: Mapping[int, Mapping[str, Any]]
+) -> Iterator[bytes]:
+    """The special tokens, each as a string or as an object with the attributes it has elsewhere."""
+    table = {entry["content"]: entry for entry in added.values()}
     # (role, its possible values); most files write all tokens alike, so those variants come first
     choices: list[tuple[str, list[Any]]] = [
         (role, [text, *_objects(tokenizer[role], table.get(text))])
@@ -78,8 +99,24 @@ def _special_tokens_map(tokenizer: Mapping[str, Any]) -> Iterator[bytes]:
     yield from _in_one_line(tokenizer)
     for n in range(3):
         yield _dump({role: values[min(n, len(values) - 1)] for role, values in choices})
+    yield from _with_more(dict(choices), table)
     for combination in itertools.product(*(values for _, values in choices)):
         yield _dump({role: value for (role, _), value in zip(choices, combination, strict=True)})
+
+
+def _with_more(choices: Mapping[str, list[Any]], table: Mapping[str, Mapping[str, Any]]) -> Iterator[bytes]:
+    """What a map holds beside tokenizer_config.json's tokens: a pad set later, the other special tokens."""
+    for n in range(2):
+        plain = {role: values[min(n, len(values) - 1)] for role, values in choices.items()}
+        used = {_text(v) for v in plain.values() if not isinstance(v, list)}
+        others = [text for text, entry in table.items() if entry.get("special") and text not in used]
+        every = [text for text, entry in table.items() if entry.get("special")]
+        for more in ({}, {"additional_special_tokens": others}, {"additional_special_tokens": every}):
+            base = {**more, **plain} if more.get("additional_special_tokens") != [] else plain
+            yield _dump(base)
+            for pad in () if "pad_token" in plain else dict.fromkeys((*_PADS, *filter(None, used))):
+                for value in (pad, *_objects(pad, table.get(pad))):
+                    yield _dump({**base, "pad_token": value})
 
 
 def _in_one_line(tokenizer: Mapping[str, Any]) -> Iterator[bytes]:
@@ -114,25 +151,20 @@ def _objects(token: Any, entry: Mapping[str, Any] | None) -> Iterator[dict[str, 
     }
 
 
-def _added_tokens(tokenizer: Mapping[str, Any]) -> Iterator[bytes]:
-    """The added tokens above the base vocabulary: the run of ids at the end, and all of them."""
-    decoder = tokenizer.get("added_tokens_decoder")
-    if not isinstance(decoder, dict):
-        return
-    ids = {
-        int(k): v["content"]
-        for k, v in decoder.items()
-        if k.isdigit() and len(k) < 12 and _text(v) is not None
-    }
-    ordered = sorted(ids)
+def _added_tokens(added: Mapping[int, Mapping[str, Any]]) -> Iterator[bytes]:
+    """The added tokens above the base vocabulary: a run of ids at the end, or all of them."""
+    ordered = sorted(added)
     for cut in dict.fromkeys((0, *(i for i in range(1, len(ordered)) if ordered[i] != ordered[i - 1] + 1))):
-        yield _dump({ids[i]: i for i in ordered[cut:]})
+        yield _dump({added[i]["content"]: i for i in ordered[cut:]})
 
 
 def _generation_config(config: Mapping[str, Any]) -> Iterator[bytes]:
     """What `GenerationConfig.from_model_config` keeps: the ids, and the version that wrote it."""
     keys = ("bos_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id")
-    ids = {k: config[k] for k in keys if config.get(k) is not None}
+    nested = config.get("text_config")
+    inner = nested if isinstance(nested, dict) else {}
+    defaults = {"bos_token_id": 1, "eos_token_id": 2} if inner.get("model_type") == "llama" else {}
+    ids = {k: v for k in keys if (v := config.get(k, inner.get(k, defaults.get(k)))) is not None}
     version = config.get("transformers_version")
     tail: dict[str, Any] = {"transformers_version": version} if isinstance(version, str) else {}
     for n in range(len(ids), -1, -1):

@@ -19,6 +19,7 @@ from padfix.hub.cache import BlobCache
 from padfix.hub.client import Client
 from padfix.hub.errors import HubError
 from padfix.hub.source import BYTES, REQUESTS, HubSource
+from padfix.hub.state import hub_state
 from padfix.types import Report, Skip
 
 CONCURRENCY = 16  # threads; below the 20 idle connections that huggingface_hub's session keeps
@@ -54,19 +55,14 @@ def audit_one(spec: str, client: Client, options: Options, cache: BlobCache | No
 
     A repository that was renamed is audited under its new name, and a `Skip` says so.
     """
-    from padfix.read.repo import read_repo
     from padfix.rules import check
 
     source = HubSource(client, spec, requests=options.requests, n_bytes=options.n_bytes, cache=cache)
-    state = read_repo(source)
-    if source.failure is not None:  # a file that could not be had for now must not look like an absent one
-        raise source.failure
+    state = hub_state(source)
     findings = check(state, task=options.task, select=options.select, ignore=options.ignore)
-    skipped = [Skip(spec, problem) for problem in state.problems]
     asked = spec.partition("@")[0]
-    if source.listing.id != asked:
-        skipped.insert(0, Skip(spec, f"renamed: {asked} is now {source.listing.id}, which was audited"))
-    return Report(spec, state, findings, tuple(skipped))
+    moved = f"renamed: {asked} is now {source.listing.id}, which was audited"
+    return Report(spec, state, findings, (Skip(spec, moved),) if source.listing.id != asked else ())
 
 
 def report_of(spec: str | Skip, client: Client, options: Options, cache: BlobCache | None = None) -> Report:

@@ -19,18 +19,28 @@ from urllib.parse import quote
 
 from padfix.hub.cache import BlobCache
 from padfix.hub.client import Answer, Client, matches
+from padfix.hub.complete import Completed, complete
 from padfix.hub.errors import HubError
-from padfix.hub.predict import predictions
+from padfix.hub.predict import as_object, predictions
 
 REQUESTS: Final = 4  # per repository, the file list among them
 BYTES: Final = 300_000
 HEAD: Final = (
-    128 * 1024
-)  # of tokenizer.json: every special token of all tokenizers known but Gemma 3's is there
+    216 * 1024
+)  # of tokenizer.json: its vocabulary begins at 209 kB in DeepSeek V3, at 1.2 MB in Gemma 3
 HEADER: Final = 64 * 1024  # of safetensors; 200 to 600 tensors
+OPTIONAL: Final = (
+    "special_tokens_map.json",
+    "generation_config.json",
+    "adapter_config.json",
+    "added_tokens.json",
+)
+"""Files without which the rest still tells something, in the order in which they are worth a request."""
 MAX_LIST: Final = 8 * 2**20  # bytes of a file list, unpacked
 MAX_FILES: Final = 100_000
-_CONFIG_TAIL: Final = 96 * 1024
+_WEIGHTS: Final = (".safetensors", ".gguf", ".bin", ".pt", ".h5")
+_CONFIG_WHOLE: Final = 100_000  # bytes of tokenizer_config.json that are read as a whole; see `_fetch_tail`
+_CONFIG_TAIL: Final = 48 * 1024
 _HEX: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _NAME: Final = re.compile(r"(?P<id>[\w.-]{1,96}(?:/[\w.-]{1,96})?)(?:@(?P<revision>[\w./-]{1,200}))?")
 
@@ -146,7 +156,7 @@ class HubSource:
     """The files of one repository at one revision, as `padfix.read.source.Source` wants them.
 
     ``requests`` (the file list is the first) and ``n_bytes`` bound what it spends; None: no bound. With a
-    bound, ``head_bytes`` tells a reader how much of a large vocabulary it may ask for.
+    bound, a large tokenizer.json is handed out as `complete` makes it of its head, and ``completed`` says so.
     """
 
     def __init__(
@@ -169,6 +179,8 @@ class HubSource:
         self._known: dict[str, bytes] = {}  # whole files
         self._heads: dict[str, bytes] = {}  # beginnings of files
         self._planned = False
+        self.unread: tuple[str, ...] = ()  # of `OPTIONAL`: there, and not read
+        self.completed: Completed | None = None  # where only the head of tokenizer.json was read
         self.failure: HubError | None = None  # the first that another try, later, may not meet
 
     @property
@@ -176,21 +188,18 @@ class HubSource:
         """``org/name@revision``, the revision being the commit that was read."""
         return f"{self.listing.id}@{self.listing.sha}"
 
-    @property
-    def head_bytes(self) -> int | None:
-        """How much of tokenizer.json may be asked for; None: all of it."""
-        if self._bytes is None:
-            return None
-        self.plan()
-        return len(self._heads.get("tokenizer.json", b"")) or HEAD
-
     def names(self) -> tuple[str, ...]:
-        """Every file's name, sorted."""
-        return tuple(sorted(self.listing.files))
+        """Every file's name, sorted, without those that the budget left `unread` and a reader can do without."""
+        self.plan()
+        return tuple(sorted(self.listing.files.keys() - set(self.unread)))
 
     def size(self, name: str) -> int:
         """Bytes in a file, by the file list."""
         size = self._file(name).size
+        if name == "tokenizer.json":
+            self.plan()
+        if name in self._known:
+            return len(self._known[name])
         if size is None:
             return len(self.read(name, BYTES))
         return size
@@ -198,14 +207,15 @@ class HubSource:
     def read(self, name: str, limit: int) -> bytes:
         """A whole file of at most ``limit`` bytes."""
         file = self._file(name)
+        self.plan()
+        if name in self._known:
+            return self._known[name]
         if file.size is not None and file.size > limit:
             raise HubError(
                 "too-large",
                 f"{self.spec}: {name} has {file.size:,} bytes, more than the {limit:,} that are read",
             )
-        self.plan()
-        if name not in self._known:
-            self._fetch(file, limit)
+        self._fetch(file, limit)
         return self._known[name]
 
     def range(self, name: str, start: int, length: int) -> bytes:
@@ -213,6 +223,9 @@ class HubSource:
         file = self._file(name)
         self.plan()
         if name in self._known:
+            return self._known[name][start : start + length]
+        if self._requests is None and file.size is not None and not name.endswith(_WEIGHTS):
+            self._fetch(file, file.size)  # a reader wants most of it, and a whole file can be verified
             return self._known[name][start : start + length]
         head = self._heads.get(name, b"")
         if start + length > len(head) and not (file.size is not None and len(head) == file.size):
@@ -226,8 +239,7 @@ class HubSource:
 
         1. config.json, then tokenizer_config.json: they decide which tokenizer class it is.
         2. What the list's hashes let be known without asking.
-        3. special_tokens_map.json, first where tokenizer_config.json names no pad; the head of
-           tokenizer.json; generation_config.json; the header of the weights.
+        3. The head of tokenizer.json; special_tokens_map.json; generation_config.json; weights' headers.
         """
         if self._planned:
             return
@@ -237,19 +249,15 @@ class HubSource:
         self._quietly("config.json")
         self._quietly("tokenizer_config.json")
         self._predict()
-        special = [
-            n for n in ("special_tokens_map.json",) if n in self.listing.files and n not in self._known
-        ]
-        if special and not self._names_a_pad():
-            self._quietly(special.pop())
-        if "tokenizer.json" in self.listing.files:
-            self._quietly("tokenizer.json", head=min(HEAD, self._bytes if self._bytes is not None else HEAD))
-            self._predict()
-        for name in (*special, "generation_config.json", "adapter_config.json"):
-            if name not in self._known:
-                self._quietly(name)
-        for name in ("model.safetensors", "adapter_model.safetensors", "model.safetensors.index.json"):
+        self._quietly("tokenizer.json", head=min(HEAD, HEAD if self._bytes is None else self._bytes))
+        self._complete()
+        self._predict()
+        for name in OPTIONAL:
+            self._quietly(name)
+        self._quietly("model.safetensors.index.json")
+        for name in ("model.safetensors", "adapter_model.safetensors"):
             self._quietly(name, head=HEADER)
+        self.unread = tuple(n for n in OPTIONAL if n in self.listing.files and n not in self._known)
 
     def _quietly(self, name: str, head: int | None = None) -> None:
         """Fetch if it is there and the budget allows; a reader that asks again is told why it was not."""
@@ -269,13 +277,30 @@ class HubSource:
         )
         return self._bytes is None or size <= self._bytes
 
-    def _names_a_pad(self) -> bool:
-        hint = self.listing.config.get("tokenizer_config")
-        return bool(isinstance(hint, dict) and hint.get("pad_token"))
+    def _complete(self) -> None:
+        """Make a whole tokenizer.json of the head; without one the reader is told that it was not read."""
+        head = self._heads.get("tokenizer.json")
+        if head is None:
+            return
+        size = as_object(self._known.get("config.json")).get("vocab_size")
+        size = size if isinstance(size, int) and not isinstance(size, bool) else None
+        decoder = as_object(self._known.get("tokenizer_config.json")).get("added_tokens_decoder")
+        table = decoder.items() if isinstance(decoder, dict) else ()
+        more = {
+            entry["content"]: int(key)
+            for key, entry in table
+            if key.isdigit()
+            and len(key) < 8
+            and isinstance(entry, dict)
+            and isinstance(entry.get("content"), str)
+        }
+        self.completed = complete(head, size, more)
+        if self.completed is not None:
+            self._known["tokenizer.json"] = self.completed.document
 
     def _predict(self) -> None:
         """Know a file without asking, where its hash in the list proves it."""
-        for name, candidates in predictions(self._known, self._heads, self.listing.config):
+        for name, candidates in predictions(self._known, self.listing.config):
             file = self.listing.files.get(name)
             if file is None or file.digest is None or name in self._known:
                 continue
@@ -321,7 +346,8 @@ class HubSource:
             file.name == "tokenizer_config.json"
             and size is not None
             and self._bytes is not None
-            and size > min(self._bytes, BYTES * 2 // 3)
+            and size
+            > (min(self._bytes, _CONFIG_WHOLE) if "tokenizer.json" in self.listing.files else self._bytes)
         ):
             self._known[file.name] = self._fetch_tail(file, size)
             return
