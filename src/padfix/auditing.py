@@ -84,7 +84,7 @@ def audit_many(
             return audit(source, task=task, select=chosen, ignore=ignored)
         except SourceError as error:
             name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else source.name
-            return Report(name, None, (), (Skip(name, str(error)),))
+            return Report(name, None, (), (Skip(name, str(error).removeprefix(f"{name}: ")),))
 
     return map(one, sources) if concurrency <= 1 else _threaded(one, sources, concurrency)
 
@@ -187,4 +187,4 @@ def cached_repositories(cache: str | os.PathLike[str] | None = None) -> Iterator
             try:
                 yield cached_repository(name, revision, folder=root)
             except SourceError as error:
-                yield Skip(name, str(error))
+                yield Skip(name, str(error).removeprefix(f"{name}: "))

@@ -6,6 +6,7 @@ written: what would not end in the planned state, or would break a rule that hel
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from padfix.errors import PadfixError, SourceError, StrategyError
-from padfix.types import ABSENT, BackendPadding, Edit, Finding, PadReport, PadState, Plan, Token
+from padfix.types import ABSENT, BackendPadding, Candidate, Edit, Finding, PadReport, PadState, Plan, Token
 from padfix.write import files, folders
 from padfix.write.json_text import JsonText
 
@@ -85,7 +86,7 @@ def plan_repair(
     if files.interrupted(folder):
         files.recover(folder)
     source = FolderSource(folder, name=str(src), inside=folders.cache_of(folder))
-    before = read_repo(source)
+    before = _with_wanted(read_repo(source), pad_token)
     made = plan(before, strategy, pad_token=pad_token)
     _refuse_growth(made)
     old, new = _changes(folder, source, before, made)
@@ -99,6 +100,15 @@ def plan_repair(
             f"nothing was changed, since the result would break a rule that holds now: {listed}"
         )
     return Repair(folder, before, after, made, findings, old, new)
+
+
+def _with_wanted(state: PadState, text: str | None) -> PadState:
+    """The state with the token that the caller named as a candidate of its own, with the same evidence."""
+    named = next((c for c in state.candidates if c.token.text == text), None)
+    if named is None or any(c.kind == "wanted" for c in state.candidates):
+        return state
+    wanted = Candidate(named.token, "wanted", ("named by the caller",), named.refused)
+    return dataclasses.replace(state, candidates=(wanted, *state.candidates))
 
 
 def write_in_place(repair: Repair) -> Callable[[], None]:
@@ -356,11 +366,11 @@ def _diff(name: str, old: str, new: str) -> str:
     before, after = old.splitlines(keepends=True), new.splitlines(keepends=True)
     head = _common(before, after)
     tail = _common(before[head:][::-1], after[head:][::-1])
-    start = max(0, head - _CONTEXT)
-    cut = (
-        slice(start, len(before) - max(0, tail - _CONTEXT)),
-        slice(start, len(after) - max(0, tail - _CONTEXT)),
-    )
+    # an added block may slide up over lines that repeat, so there is room for its own length above it
+    room = _CONTEXT + min(200, max(len(before), len(after)) - head - tail)
+    start = max(0, head - room)
+    end = max(0, tail - _CONTEXT)
+    cut = slice(start, len(before) - end), slice(start, len(after) - end)
     a, b = _windows(before[cut[0]], after[cut[1]])
     lines = difflib.unified_diff(a, b, f"a/{name}" if old else "/dev/null", f"b/{name}", n=_CONTEXT)
     return "".join(_shifted(lines, start))
