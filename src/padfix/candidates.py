@@ -86,6 +86,9 @@ _RESERVED_WORDS: Final = frozenset(
 )
 _NUMBERED_WORDS: Final = frozenset(["extra", "control", "special", "custom", "blank", "empty", "null"])
 _MADE_UP: Final = re.compile(r"madeupword\d{4}")  # fairseq's filler to a multiple of eight
+_FIRST: Final = frozenset(
+    "<[{(_>m"
+)  # every such name starts with one of these: most of a vocabulary ends here
 _MAX_NAME: Final = 64  # a longer string is text, not a name
 
 # Where a family's users settled on a token that no pattern would rank first.
@@ -205,10 +208,11 @@ def assess(
         judge(wanted, "wanted", "named by the caller")
     if declared is not None and declared.id is not None:
         judge(declared, "config", "the config declares it as its pad")
-    pads = [Token(text, i) for text, i in table.vocab.items() if names_a_pad(text)]
+    names = [Token(text, i) for text, i in table.vocab.items() if text[:1] in _FIRST]
+    pads = [token for token in names if names_a_pad(token.text)]
     for token in sorted(pads, key=_pad_rank):
         judge(token, "named", "its name says pad")
-    reserves = [Token(text, i) for text, i in table.vocab.items() if names_a_reserve(text)]
+    reserves = [token for token in names if names_a_reserve(token.text)]
     for token in sorted(reserves, key=_reserve_rank)[:MAX_RESERVED]:
         judge(token, "reserved", _CONVENTION.get(token.text, "its name says that it was kept free"))
     if unk is not None and unk.id is not None:

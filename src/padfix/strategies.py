@@ -234,8 +234,11 @@ def _add(state: PadState, options: Options) -> Plan:
             f"there is no model here: its embeddings need at least {(new.id or 0) + 1} rows for this tokenizer",
         )
     edits = (Edit("tokenizer", "added_token", None, new), *growth, *_agree(state, new))
-    if not growth and options.init is not None and state.has_model:
-        edits = (*edits, Edit("weights", "pad_row", "kept", options.init))
+    if options.init is not None and state.has_model and not any(e.key == "input_rows" for e in growth):
+        edits = (
+            *edits,
+            Edit("weights", "pad_row", "kept", options.init),
+        )  # a spare row that is there already
     return Plan("add", "add", new, edits, tuple(reasons), warnings, init)
 
 
@@ -283,13 +286,17 @@ def _keep(state: PadState, name: str, options: Options) -> Plan:
     reasons = [f"keeps the pad {state.pad}: it is valid and distinct"]
     edits = _agree(state, state.pad)
     if options.init is not None and state.has_model:
-        row = _pad_row_edit(state, state.pad, options.init)
-        edits = (*edits, *row)
-        reasons.append(
-            f"sets its own input row to {options.init}, as asked"
-            if row
-            else f"its input row is {options.init} already"
-        )
+        if meaning := _row_meaning(state, state.pad):
+            if name != "add":
+                raise StrategyError(
+                    f"init={options.init!r} would overwrite the input row of {state.pad}: {meaning}"
+                )
+            reasons.append(f"no row is added, and its own row stays: {meaning}")
+        else:
+            row = tuple(_pad_row_edit(state, state.pad, options.init))
+            edits = (*edits, *row)
+            done = "sets its own input row to" if row else "its own input row is already the"
+            reasons.append(f"{done} {options.init}, as asked")
     if any(e.key == "pad_token_id" for e in edits):
         reasons.append("brings the configs in step with it")
     return Plan(name, "keep", state.pad, edits, tuple(reasons), (), options.init)
@@ -535,6 +542,16 @@ def _overwrite(options: Options) -> tuple[Init, ...]:
     return (options.init,) if options.init is not None else ()
 
 
+def _row_meaning(state: PadState, pad: Token) -> str | None:
+    """Why the pad's input row is read for something else than padding, if so."""
+    if state.has("pad-is-semantic"):
+        return f"the pad's identity carries meaning in {state.model_type}"
+    for key, value in state.config_token_ids:
+        if value == pad.id:
+            return f"the config gives it a meaning ({key}), so the model reads that row"
+    return None
+
+
 def _pad_row_edit(state: PadState, pad: Token, init: Init | None) -> Iterable[Edit]:
     if init is None or not state.has_model:
         return
@@ -598,6 +615,8 @@ def project(plan: Plan, state: PadState) -> PadState:
     """The state after the plan's edits, without touching anything (`Plan.project`)."""
     for edit in plan.edits:
         state = _projected(state, edit)
+    if plan.init is not None and any(e.key == "input_rows" for e in plan.edits):
+        state = _projected(state, Edit("weights", "pad_row", "kept", plan.init))
     declared = state.text_pad_id
     if plan.edits and (not isinstance(declared, int) or (state.pad is not None and declared == state.pad.id)):
         # what the config declares is a candidate only while the tokenizer has another pad

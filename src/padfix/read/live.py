@@ -44,8 +44,8 @@ def inspect(model: Any, tok: Any, *, wanted: str | None = None, measure_mean: bo
     Raises `PadfixError` where the objects are not what they should be.
     """
     tokenizer = text_tokenizer(tok)
-    state = _tokenizer_facts(tokenizer)
     vocab: Mapping[str, int] = tokenizer.get_vocab()
+    state = _tokenizer_facts(tokenizer, vocab)
     declared: Token | None = None
     if model is not None:
         inner, wrappers = unwrap(model)
@@ -117,8 +117,7 @@ def _is_fast(tokenizer: Any) -> bool:
 # --- the tokenizer ----------------------------------------------------------------------------------
 
 
-def _tokenizer_facts(tokenizer: Any) -> PadState:
-    vocab: Mapping[str, int] = tokenizer.get_vocab()
+def _tokenizer_facts(tokenizer: Any, vocab: Mapping[str, int]) -> PadState:
     ids = set(vocab.values())
     top = max(ids, default=-1)
     fast = _is_fast(tokenizer)
@@ -295,7 +294,11 @@ def text_configs(config: Any) -> tuple[Any, tuple[tuple[str, Any], ...]]:
         main = named[0][1] if named else config
     size = _read(main, "vocab_size")
     found = [(p, c) for p, c in nested if c is main]
-    found += [(p, c) for p, c in named if c is not main and _read(c, "vocab_size") == size and not _other_modality(p)]
+    found += [
+        (p, c)
+        for p, c in named
+        if c is not main and _read(c, "vocab_size") == size and not _other_modality(p)
+    ]
     return main, tuple(found)
 
 
