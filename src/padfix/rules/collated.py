@@ -1,4 +1,4 @@
-"""What one collated batch adds to the rules of inference (PAD302, 303, 304, 305, 308) and of weights (PAD110)."""
+"""What one collated batch adds to the rules of inference (PAD302, 303, 304, 305, 308)."""
 
 from __future__ import annotations
 
@@ -119,14 +119,3 @@ def pooled_at_wrong_position(state: PadState, batch: Batch) -> Iterator[Hit]:
 def _pools_late(state: PadState) -> bool:
     decoders = state.has("pools-on-pad") or state.has("pools-on-eos") or state.has("recurrent")
     return decoders or state.model_type in POOLS_LATE
-
-
-@also("PAD110")
-def end_row_frozen(state: PadState, batch: Batch) -> Iterator[Hit]:
-    step = batch.step
-    if step is not None and step.end_gradient and step.end_row_gradient == 0.0:
-        yield Hit(
-            f"a gradient of {step.end_gradient:.2g} reaches the input of an EOS and none its embedding row: "
-            f"padding_idx={state.padding_idx} blocks it",
-            fix="model.get_input_embeddings().padding_idx = None, or a pad of its own: padfix.ensure_pad(model, tok)",
-        )

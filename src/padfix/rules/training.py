@@ -527,7 +527,8 @@ def padding_gets_gradient(state: PadState, batch: Batch) -> Iterator[Hit]:
     ## What it finds
 
     With `step=True`: a gradient other than zero at the output of the input embedding where a row is padded.
-    Under an honoured mask it is exactly zero.
+    Under an honoured mask it is exactly zero. As a note: labels of first tokens that the padding on their
+    left predicts.
 
     ## Why is this bad
 
@@ -545,7 +546,19 @@ def padding_gets_gradient(state: PadState, batch: Batch) -> Iterator[Hit]:
     Pass the attention mask that the tokenizer returns, and mask the labels of padding.
     """
     step = batch.step
-    if step is None or not step.pad_gradient or step.pad_place is None:
+    if step is None:
+        return
+    first = [(r, spans[0][0]) for r, spans in enumerate(batch.texts) if spans and spans[0][0] > 0]
+    if batch.objective == "causal" and batch.labels is not None and not batch.packed:
+        first = [(r, p) for r, p in first if batch.labels[r][p] != IGNORED]
+        if first:
+            yield Hit(
+                f"{at(batch, *first[0])} is the first token of a left-padded row, and its label is predicted from the padding "
+                f"before it; {in_rows(first, batch)}",
+                fix='tok.padding_side = "right" for training, or the label of the first token of each row at -100',
+                severity="info",
+            )
+    if not step.pad_gradient or step.pad_place is None:
         return
     yield Hit(
         f"{at(batch, *step.pad_place)} is padding, and a gradient of {step.pad_gradient:.2g} reaches its embedding "

@@ -13,7 +13,7 @@ from padfix.training.batch import merge, read_batch
 from padfix.training.guard import own_collator, untouched
 from padfix.training.recipes import recipe, stack_of
 from padfix.training.rows import Collator, Taken, take
-from padfix.types import Batch, Finding, PadState, Report, Skip
+from padfix.types import Batch, Finding, PadState, Report, Severity, Skip
 
 ROWS: Final = 8  # enough for differing lengths, few enough to cost less than a training step
 NO_LIMIT: Final = 1_000_000  # tokenizers without a maximum length say 1e30
@@ -283,26 +283,28 @@ def _measure_step(
 
 
 def _settled(findings: tuple[Finding, ...], state: PadState, batch: Batch | None) -> tuple[Finding, ...]:
-    """PAD002 asks what the collator does with EOS labels; here that is known."""
-    if batch is None or batch.labels is None or batch.objective != "causal":
-        return findings
-    masked = any(f.code == "PAD401" for f in findings)
-    kept = any(label in state.eos_ids for row in batch.labels for label in row[1:])
-    if not masked and not kept:
-        return findings
-    said = (
-        "this collator masks EOS labels with the pads"
-        if masked
-        else "this collator keeps EOS labels: nothing to do for training"
-    )
-    settled = tuple(
-        dataclasses.replace(f, severity="error" if masked else "info", message=f"{f.message} ({said})")
-        if f.code == "PAD002"
+    """What the state alone leaves open and this batch answers: does the collator keep EOS labels, does EOS train?"""
+    said: dict[str, tuple[Severity | None, str]] = {}
+    if batch is not None and batch.labels is not None and batch.objective == "causal":
+        if any(f.code == "PAD401" for f in findings):
+            said["PAD002"] = ("error", "this collator masks EOS labels with the pads")
+        elif any(label in state.eos_ids for row in batch.labels for label in row[1:]):
+            said["PAD002"] = ("info", "this collator keeps EOS labels: nothing to do for training")
+    step = batch.step if batch is not None else None
+    if step is not None and step.end_gradient and step.end_row_gradient == 0.0:
+        said["PAD110"] = (
+            None,
+            f"measured: a gradient of {step.end_gradient:.2g} reaches an EOS, and 0 its row",
+        )
+    settled = [
+        dataclasses.replace(
+            f, severity=said[f.code][0] or f.severity, message=f"{f.message} ({said[f.code][1]})"
+        )
+        if f.code in said
         else f
         for f in findings
-    )
-    order = {"error": 0, "warning": 1, "info": 2}
-    return tuple(sorted(settled, key=lambda f: (order[f.severity], f.code)))
+    ]
+    return tuple(sorted(settled, key=lambda f: (("error", "warning", "info").index(f.severity), f.code)))
 
 
 def _advised(findings: Iterable[Finding], stack: str) -> tuple[Finding, ...]:

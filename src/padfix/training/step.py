@@ -66,6 +66,7 @@ def measure_step(
     if reason:
         return None, (Skip("step", reason),)
     full = inputs["input_ids"].shape[0]
+    inputs["labels"] = _predicted_from_text(inputs["labels"], batch)
     inputs = {key: value[:MAX_ROWS] if _per_row(value, full) else value for key, value in inputs.items()}
     rows = range(min(full, MAX_ROWS))
     model.eval()
@@ -146,6 +147,25 @@ def _per_row(value: Any, rows: int) -> bool:
     return hasattr(value, "ndim") and value.ndim > 0 and value.shape[0] == rows
 
 
+def _predicted_from_text(labels: Any, batch: Batch) -> Any:
+    """Causal labels without the first token of a left-padded row, which padding predicts and a row alone does not."""
+    if batch.objective != "causal" or labels.ndim != 2:
+        return labels
+    labels = labels.clone()
+    for r, spans in enumerate(batch.texts):
+        if spans and spans[0][0] > 0:
+            labels[r, spans[0][0]] = IGNORED
+    return labels
+
+
+def _stop(batch: Batch, r: int) -> int:
+    """The end of a row's text, with the pad behind it where that is trained as its EOS."""
+    stop = batch.texts[r][-1][1]
+    if batch.objective == "causal" and batch.labels is not None and stop < len(batch.ids[r]):
+        return stop + int(batch.labels[r][stop] == batch.ids[r][stop])
+    return stop
+
+
 def _without_router(model: Any) -> dict[str, bool]:
     """The load-balancing loss is not a mean over tokens, so it is left out of the comparison."""
     known = inspect.signature(model.forward).parameters
@@ -215,14 +235,16 @@ def _trained(batch: Batch, r: int) -> int:
     if batch.objective == "rows" or batch.labels is None:
         return 1
     labels = batch.labels[r]
-    start, stop = batch.texts[r][0] if batch.objective != "seq2seq" else (0, len(labels))
+    start, stop = (
+        (batch.texts[r][0][0], _stop(batch, r)) if batch.objective != "seq2seq" else (0, len(labels))
+    )
     skip = 1 if batch.objective == "causal" else 0
     return sum(label != IGNORED for label in labels[start + skip : stop])
 
 
 def _alone(inputs: Mapping[str, Any], batch: Batch, r: int, full: int) -> dict[str, Any]:
     """The inputs of one row without its padding."""
-    start, stop = batch.texts[r][0][0], batch.texts[r][-1][1]
+    start, stop = batch.texts[r][0][0], _stop(batch, r)
     width = len(batch.ids[r])
     live = [p for p, label in enumerate(batch.labels[r]) if label != IGNORED] if batch.labels else []
     alone: dict[str, Any] = {}
