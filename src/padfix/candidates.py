@@ -201,8 +201,13 @@ def assess(
     def judge(
         token: Token, kind: Literal["config", "named", "reserved", "unk", "eos", "wanted"], *evidence: str
     ) -> None:
-        refused = tuple(_refusals(token, table, added.get(token.text)))
-        found.append(Candidate(token, kind, evidence, refused))
+        refused = [*_refusals(token, table, added.get(token.text))]
+        if kind in ("config", "wanted"):  # the other kinds are known by their names
+            if unk is not None and token.id == unk.id:
+                refused += _unk_refusals(table)
+            elif token.text not in added and not names_a_pad(token.text) and not names_a_reserve(token.text):
+                refused.append("it is an ordinary entry of the vocabulary, which plain text produces")
+        found.append(Candidate(token, kind, evidence, tuple(refused)))
 
     if wanted is not None and wanted.id is not None:
         judge(wanted, "wanted", "named by the caller")
@@ -217,11 +222,7 @@ def assess(
         judge(token, "reserved", _CONVENTION.get(token.text, "its name says that it was kept free"))
     if unk is not None and unk.id is not None:
         emitted = emits_unk(table)
-        refused = [*_refusals(unk, table, added.get(unk.text))]
-        if emitted is not False:
-            refused.append(
-                "ordinary text can produce it" if emitted else "it is not known whether text can produce it"
-            )
+        refused = [*_refusals(unk, table, added.get(unk.text)), *_unk_refusals(table)]
         evidence = ("no text can produce it: every byte has a token of its own",) if emitted is False else ()
         found.append(Candidate(unk, "unk", evidence, tuple(refused)))
     if eos is not None and eos.id is not None:
@@ -250,6 +251,14 @@ def _refusals(token: Token, table: TokenTable, entry: AddedToken | None) -> Iter
         yield "the chat template uses it"
     if entry is not None and entry.normalized and table.folding:
         yield "it is matched after the normaliser folded the text, so other spellings produce it too"
+
+
+def _unk_refusals(table: TokenTable) -> Iterable[str]:
+    emitted = emits_unk(table)
+    if emitted is None:
+        yield "it is unk, and it is not known whether text can produce it"
+    elif emitted:
+        yield "it is unk, and ordinary text can produce it"
 
 
 def _pad_rank(token: Token) -> tuple[int, int]:

@@ -130,9 +130,7 @@ def _auto(state: PadState, options: Options) -> Plan:
             passed.append(str(error))
             continue
         return dataclasses.replace(found, reasons=(*found.reasons, *(f"not taken: {why}" for why in passed)))
-    if state.head in ("classifier", "token-classifier") and (
-        state.has("pools-on-pad") or state.has("pools-on-eos")
-    ):
+    if state.head == "classifier" and (state.has("pools-on-pad") or state.has("pools-on-eos")):
         raise StrategyError(
             "no existing token can serve as pad, and EOS must not: this classifier pools by it, so a text that "
             "ends in EOS would be scored one token early. Use strategy='add' (a new token and one new row). "
@@ -270,8 +268,6 @@ def _exactly(state: PadState, name: str, text: str, options: Options) -> Plan:
             f"({state.n_tokens} tokens); use strategy='add' to add it, which needs a new embedding row"
         )
     against = _against(found, state)
-    if state.unk is not None and found.token.id == state.unk.id and state.unk_emitted is not False:
-        against = (*against, "it is the unk token, and ordinary text can produce it")
     if against:
         raise StrategyError(f"pad_token={text!r} cannot be the pad: {'; '.join(against)}")
     edits = (*_agree(state, found.token), *_pad_row_edit(state, found.token, options.init))
@@ -366,7 +362,9 @@ def _conflicts(token: Token, state: PadState) -> Iterable[str]:
         elif role not in ("additional", "cls", "sep", "mask") and special.id == token.id:
             yield f"it is the tokenizer's {role} token"
     for key, value in state.config_token_ids:
-        if value == token.id:
+        # T5, Marian and Pegasus start the decoder with their pad, and declare it so
+        own = key.endswith("decoder_start_token_id") and state.text_pad_id == token.id
+        if value == token.id and not own:
             yield f"the config gives it a meaning ({key})"
     if why := _outside(token, state):
         yield why
