@@ -13,6 +13,7 @@ without arguments and asked for its token ids.
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
 import inspect
 import io
@@ -21,6 +22,7 @@ import logging
 import os
 import sys
 import tempfile
+import textwrap
 import warnings
 from pathlib import Path
 from typing import Any
@@ -155,11 +157,30 @@ def describe(cls: type[Any]) -> dict[str, Any] | None:
         "files": {k: v for k, v in cls.vocab_files_names.items() if isinstance(v, str)},
         "side": cls.padding_side,
     }
+    if wrapped := wraps(cls):
+        record["normalized"] = wrapped
     if kind == "tokenizers":
         record |= fast(cls)
     else:
         record |= slow(cls)
     return record
+
+
+def wraps(cls: type[Any]) -> dict[str, bool]:
+    """Role -> ``normalized`` of the tokens that ``__init__`` makes of bare strings, from its source."""
+    if "__init__" not in vars(cls):
+        return {}
+    tree = ast.parse(textwrap.dedent(inspect.getsource(cls.__init__)))
+    found = {}
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)):
+            continue
+        name = node.targets[0].id
+        for call in ast.walk(node.value):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", None) == "AddedToken" and name in ROLES:
+                said = {k.arg: k.value.value for k in call.keywords if isinstance(k.value, ast.Constant)}
+                found[name] = bool(said.get("normalized", not said.get("special", False)))
+    return found
 
 
 def slow(cls: type[Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ library either (a token written as 100277 comes back as 100261), so they are not
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from padfix.candidates import AddedToken
@@ -22,11 +22,12 @@ class Added:
     text: str
     special: bool = False
     normalized: bool = True
+    plain: bool = field(default=False, compare=False)  # a bare string, whose flags the class decides
 
     @classmethod
     def named(cls, text: str) -> Added:
         """A token known only by its string, added as a special one."""
-        return cls(text, True, False)
+        return cls(text, True, False, True)
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any], *, special: bool | None = None) -> Added | None:

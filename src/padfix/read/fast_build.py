@@ -100,15 +100,20 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
             raise SourceError(f"{files.source}: transformers 4's {name} needs a tokenizer.json, and there is none")
         backend, components, _ = _without_json(files, slow, record, args, "4")
         converted = pieces.converted_template(slow)
+        if slow in ("GPT2Tokenizer", "CodeGenTokenizer") and args.raw.get("add_bos_token") is True:
+            converted = ["bos_token"], []
+        record = {**record, "normalized": (defaults.tokenizer_class("4", slow) or {}).get("normalized", {})}
     if str(record.get("extras_rule", "")).startswith("refused") and args.extras is not None:
         raise SourceError(f"{files.source}: transformers 4's {name} cannot take additional_special_tokens")
-    roles = fill(args, record, block)
+    roles = {role: token for role, token in fill(args, record, block).items() if token.text}  # 4 forgets empty ones
     extras = combine(record, args.extras, str(record.get("extras_rule", "given")))
     add_declared(backend, args, roles, extras)
     around = template_of(record, args, roles)
     if around is not None and (name in _ASKS or "add_bos_token" in defaults.tokenizer_class("4", name)["roles"]):  # type: ignore[index]
         around = _bos_eos(args, roles, bos=name in _ASKS and name != "GPTNeoXTokenizerFast")
         _refuse_missing(args, roles, name, files.source)
+    elif name == "WhisperTokenizerFast" and file is None:
+        around = _whisper(args, roles)
     elif around is None and converted is not None:
         around = tuple([roles[w].text for w in side if w in roles] for side in converted)  # type: ignore[assignment]
     return Built(

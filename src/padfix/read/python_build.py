@@ -98,6 +98,8 @@ def build_python(files: TokenizerFiles, name: str, major: str) -> Built:
     record = defaults.tokenizer_class(major, name) or {}
     args = arguments(files, major)
     roles = fill(args, record, {})
+    if major == "4":
+        roles = {role: token for role, token in roles.items() if token.text}
     if name == "GPTSw3Tokenizer":
         for role, text in (("eos_token", "<|endoftext|>"), ("unk_token", "<unk>"), ("pad_token", "<pad>"), ("bos_token", "<s>")):
             roles.setdefault(role, Added.named(text))

@@ -253,6 +253,9 @@ def fill(args: Arguments, record: Mapping[str, Any], block: Mapping[str, Any]) -
             value = None if own is None else Added.named(own)
             if role == "pad_token" and block and record.get("pad_from_block") and isinstance(block.get("pad_token"), str):
                 value = Added.named(block["pad_token"])
+        wrapped = record.get("normalized", {}).get(role)
+        if value is not None and value.plain and wrapped is not None:
+            value = Added(value.text, True, wrapped)
         if value is not None:
             roles[role] = value
     return roles
