@@ -8,7 +8,6 @@ and the state is the folder's.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from padfix.hub.complete import FILLER
 from padfix.hub.source import HubSource, NotRead
@@ -56,13 +55,9 @@ def _without_the_unread(state: PadState, source: HubSource) -> PadState:
         return Token(token.text, None) if token is not None and token.text not in completed.known else token
 
     doubtful = any(seen(token) != token for token in (state.eos, state.unk, state.bos))
-    blank: dict[str, object] = (
-        {} if completed.sized and not doubtful else {"n_tokens": None, "max_id": None, "next_id": None}
-    )
-    if not completed.headed:
-        blank["appends_eos"] = None
-    if not completed.headed or ("<0x00>" in completed.known) != ("<0xFF>" in completed.known):
-        blank["unk_emitted"] = None  # it depends on the byte tokens, and not all of them were seen
+    sized = completed.sized and not doubtful
+    # whether unk appears depends on the byte tokens; where only some of them were seen it is not known
+    some_bytes = ("<0x00>" in completed.known) != ("<0xFF>" in completed.known)
     return dataclasses.replace(
         state,
         eos=seen(state.eos),
@@ -70,5 +65,9 @@ def _without_the_unread(state: PadState, source: HubSource) -> PadState:
         bos=seen(state.bos),
         specials=tuple((role, token) for role, token in state.specials if token.text in completed.known),
         candidates=tuple(c for c in state.candidates if not c.token.text.startswith(FILLER)),
-        **blank,
+        n_tokens=state.n_tokens if sized else None,
+        max_id=state.max_id if sized else None,
+        next_id=state.next_id if sized else None,
+        appends_eos=state.appends_eos if completed.headed else None,
+        unk_emitted=state.unk_emitted if completed.headed and not some_bytes else None,
     )
