@@ -127,7 +127,13 @@ class Client:
     @property
     def has_token(self) -> bool:
         """True when requests to the hub carry a token."""
-        return any(name.lower() == "authorization" for name in self._headers)
+        return self.token is not None
+
+    @property
+    def token(self) -> str | None:
+        """The token, for a worker on another machine; never for a message."""
+        value = next((v for k, v in self._headers.items() if k.lower() == "authorization"), None)
+        return None if value is None else value.removeprefix("Bearer ")
 
     def get(
         self,

@@ -106,7 +106,7 @@ def audit_hub(
         """In a thread of its own, so that a page of names is fetched while repositories are audited."""
         nonlocal submitted
         try:
-            for spec in _once_each(specs):
+            for spec in once_each(specs):
                 slots.acquire()
                 if client.stop.is_set():
                     break
@@ -116,7 +116,6 @@ def audit_hub(
             failure.append(error)
         ended.set()
 
-    client.stop.clear()
     pool = ThreadPoolExecutor(options.concurrency, thread_name_prefix="padfix-hub")
     feeder = threading.Thread(target=feed, args=(pool,), name="padfix-names", daemon=True)
     feeder.start()
@@ -136,9 +135,11 @@ def audit_hub(
         client.stop.set()
         slots.release()  # let the feeder see the stop
         pool.shutdown(wait=True, cancel_futures=True)
+        feeder.join(2 * options.timeout)
+        client.stop.clear()
 
 
-def _once_each(specs: Iterable[str | Skip]) -> Iterator[str | Skip]:
+def once_each(specs: Iterable[str | Skip]) -> Iterator[str | Skip]:
     """A listing that changes while it is paged through names some repositories twice."""
     seen: set[int] = set()  # hashes: 8 bytes and a slot per name, where a million names would take 100 MB
     for spec in specs:
