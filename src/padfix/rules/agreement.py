@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from padfix.read.defaults import NEWEST, configs
 from padfix.rules.registry import Hit, as_id, rule, show
 from padfix.rules.remedies import repair
 from padfix.types import ABSENT, BadValue, ConfigId, PadState
@@ -51,17 +50,18 @@ def tokenizer_config_pad_mismatch(state: PadState) -> Iterator[Hit]:
     if pad is not None and pad.id is not None:
         fact, theirs = _declared(state)
         if theirs is not None and theirs != pad.id:
-            message = f"the tokenizer pads with {show(pad)}, the config says pad_token_id {show(theirs)}"
+            message = (
+                f"the tokenizer pads with {show(pad)}, the model's config has pad_token_id {show(theirs)}"
+            )
             fixed = state.has("pad-is-semantic") or state.has("positions-from-pad")
             note = state.has("pad-is-semantic")
             yield Hit(message, fact, None if fixed else repair(state), "info" if note else None)
     eos, stops = state.eos, {*state.config_eos_ids, *state.generation_eos_ids}
     if eos is None or eos.id is None or not stops or eos.id in stops or state.head not in _GENERATES:
         return
-    fact = "generation_eos_ids" if state.generation_eos_ids else "config_eos_ids"
     yield Hit(
         f"the tokenizer's EOS is {show(eos)}, generation stops at {show(sorted(stops))} only",
-        fact,
+        ("generation_eos_ids", "config_eos_ids"),
         f"set eos_token_id to {show(eos.id)} in config.json and generation_config.json",
         {"classification": "warning"},
     )
@@ -117,7 +117,7 @@ def config_pad_missing(state: PadState) -> Iterator[Hit]:
     """The tokenizer has a pad and the config that the model reads has none.
 
     ## What it finds
-    A config, for composite models the text config, whose `pad_token_id` is null, or absent where the class
+    A config, for composite models the text config, without a `pad_token_id`: null, or absent where the class
     has no default. An error for classifiers that find the last real token by pad id.
 
     ## Why is this bad
@@ -138,16 +138,13 @@ def config_pad_missing(state: PadState) -> Iterator[Hit]:
     if state.pad is None or state.pad.id is None or state.model_type is None:
         return
     fact, value = _read_by_model(state)
-    if value is ABSENT and class_default(state.model_type) is not None:
-        return
     if value is not None and value is not ABSENT:
         return
     where = "the config" if fact == "config_pad_id" else f"config {show(state.text_config_pad_ids[0][0], 40)}"
-    lacks = f"pad_token_id in {where} is null" if value is None else f"{where} has no pad_token_id"
     # A batch is refused only by heads that pool by pad id; a Trainer fills the rest in by itself.
     pools = state.has("pools-on-pad") and state.head not in ("token-classifier", "masked")
     yield Hit(
-        f"the tokenizer pads with {show(state.pad)}, {lacks}",
+        f"the tokenizer pads with {show(state.pad)}, {where} sets no pad_token_id",
         fact,
         repair(state),
         None if pools else {"classification": "info"},
@@ -219,22 +216,6 @@ def pad_at_wrong_config_level(state: PadState) -> Iterator[Hit]:
     elif isinstance(value, int) and value != top:
         message = f"the config's pad_token_id is {show(top)}, {name} says {show(value)}, which is the one that counts"
         yield Hit(message, "config_pad_id", repair(state), {"classification": "info"})
-
-
-def class_default(model_type: str) -> int | None:
-    """The pad id that the config class of an architecture has when the file says nothing.
-
-    >>> class_default("gemma"), class_default("llama")
-    (0, None)
-    """
-    named = (
-        model_type,
-        f"{model_type}_text",
-        f"{model_type}_text_model",
-    )  # gemma3's text config is gemma3_text
-    table = configs(NEWEST)
-    found = (as_id(table.get(name, {}).get("pad_token_id")) for name in named)
-    return next((value for value in found if value is not None), None)
 
 
 def _read_by_model(state: PadState) -> tuple[str, ConfigId]:

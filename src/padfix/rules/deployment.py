@@ -46,7 +46,9 @@ def adapter_vocab_drift(state: PadState) -> Iterator[Hit]:
         each = ", ".join(f"{show(name)} {show(rows)}" for name, rows in sorted(state.adapter_rows)[:4])
         yield Hit(f"the adapter's vocabulary matrices differ in rows: {each}", "adapter_rows", _GROW_BASE)
     if counts and state.max_id is not None and min(counts) <= state.max_id:
-        message = f"the adapter stores {min(counts)} rows, its tokenizer's highest id is {show(state.max_id)}"
+        message = (
+            f"the adapter stores {show(min(counts))} rows, its tokenizer's highest id is {show(state.max_id)}"
+        )
         yield Hit(message, "adapter_rows", _GROW_BASE)
 
 
@@ -65,7 +67,7 @@ def adapter_against_base(state: PadState, base: PadState) -> Iterator[Hit]:
     if other:
         name, rows = other[0]
         yield Hit(
-            f"the adapter stores {show(rows)} rows in {show(name)}, the base has {limit}",
+            f"the adapter stores {show(rows)} rows in {show(name)}, the base has {show(limit)}",
             "adapter_rows",
             _GROW_BASE,
         )
@@ -75,7 +77,7 @@ def adapter_against_base(state: PadState, base: PadState) -> Iterator[Hit]:
         and state.pad.id is not None
         and state.pad.id >= limit
     ):
-        message = f"the adapter's tokenizer pads with {show(state.pad)}, the base has {limit} rows, and the adapter stores none"
+        message = f"the adapter's tokenizer pads with {show(state.pad)}, the base has {show(limit)} rows, and the adapter stores none"
         yield Hit(message, "pad", repair(state, "reserved"))
 
 
@@ -138,7 +140,7 @@ def gguf_pad_mismatch(state: PadState, base: PadState) -> Iterator[Hit]:
         )
     rows, _ = input_limit(base)
     if rows is not None and state.input_rows is not None and rows != state.input_rows:
-        message = f"the GGUF file has {state.input_rows} rows, the original {rows}"
+        message = f"the GGUF file has {show(state.input_rows)} rows, the original {show(rows)}"
         yield Hit(message, "input_rows", "convert again from the original")
 
 
@@ -167,7 +169,7 @@ def draft_model_vocab_mismatch(state: PadState, draft: PadState) -> Iterator[Hit
     theirs, _ = input_limit(draft)
     if ours is not None and theirs is not None and ours != theirs:
         yield Hit(
-            f"the target has {ours} rows, the draft {theirs}",
+            f"the target has {show(ours)} rows, the draft {show(theirs)}",
             "input_rows",
             "use a pad that needs no new row in both",
         )

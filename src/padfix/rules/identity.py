@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from padfix.candidates import names_a_modality
-from padfix.rules.registry import Hit, Task, rule, show
+from padfix.rules.registry import TASKS, Hit, Task, rule, show
 from padfix.rules.remedies import alternatives, own_pad, repair
 from padfix.types import PadState, Severity
 
 _MODALITY: Final = re.compile(r"image|video|audio|vision|speech|boi|boa", re.IGNORECASE)
+FAR: Final = 1000  # Mistral-Nemo keeps its first 1000 ids for special tokens
+_UNSURE: Final[dict[Task, Severity | None]] = dict.fromkeys(TASKS, "warning")
 _PLACEHOLDER: Final[dict[Task, Severity | None]] = {
     "generation": "error",
     "training": "error",
@@ -60,7 +62,9 @@ def missing_pad_token(state: PadState) -> Iterator[Hit]:
         fix = repair(state, "auto") if alternatives(state) else own_pad(state)
     else:
         fix = f'{repair(state, "eos")} to generate; padfix.ensure_pad(model, tok, strategy="add") to train'
-    yield Hit(f"the tokenizer ({state.n_tokens} tokens) has no pad token{alternatives(state)}", "pad", fix)
+    yield Hit(
+        f"the tokenizer ({show(state.n_tokens)} tokens) has no pad token{alternatives(state)}", "pad", fix
+    )
 
 
 @rule(
@@ -227,7 +231,7 @@ def pad_aliases_structural_token(state: PadState) -> Iterator[Hit]:
         for role, token in state.specials
         if role in ("cls", "sep", "mask") and token.id == pad.id
     ]
-    uses = state.pad_uses or ()
+    uses = _uses(state)
     places = [
         f"the {use.replace('-', ' ')} writes it" for use in uses if use in ("post-processor", "chat-template")
     ]
@@ -238,7 +242,7 @@ def pad_aliases_structural_token(state: PadState) -> Iterator[Hit]:
         yield Hit(f"pad {show(pad)} has a meaning in every text: {what}", "pad", own_pad(state))
     elif is_bos:
         # phi-4 shipped so: a BOS that its post-processor never writes
-        unused = state.pad_uses is not None
+        unused = state.pad_uses is not None or any(c.token.id == pad.id for c in state.candidates)
         known = "nothing writes it" if unused else "whether texts start with it is not known"
         yield Hit(
             f"pad and BOS are both {show(pad)}; {known}",
@@ -259,7 +263,8 @@ def pad_is_ordinary_token(state: PadState) -> Iterator[Hit]:
 
     ## What it finds
     A pad that the vocabulary's own merges or pieces give, or whose string does not look like a special
-    token and is not declared as one: `!`, a word, a byte.
+    token and is not declared as one: `!`, a word, a byte. A warning where only its id says so: 1000 or
+    more from either end of the vocabulary and from every special token.
 
     ## Why is this bad
     Real occurrences are masked in attention (where the mask is inferred) and in the loss, and decoded
@@ -279,19 +284,45 @@ def pad_is_ordinary_token(state: PadState) -> Iterator[Hit]:
     pad = state.pad
     if pad is None or pad.id is None or pad.id in state.eos_ids or state.has("pad-is-semantic"):
         return
+    size = "" if state.n_tokens is None else f" of {show(state.n_tokens)}"
     if _from_text(state):
-        size = "" if state.n_tokens is None else f" of {state.n_tokens}"
         yield Hit(f"pad {show(pad)}{size} is an ordinary token that text produces", "pad", own_pad(state))
+    elif state.pad_uses is None and _among_words(state):
+        message = (
+            f"pad {show(pad)}{size} lies among the ordinary tokens, {FAR} ids or more from every special one"
+        )
+        yield Hit(message, "pad", own_pad(state), _UNSURE)
+
+
+def _uses(state: PadState) -> tuple[str, ...]:
+    """What else gives the pad's id, as far as the reader or the vetting of candidates knows."""
+    if state.pad_uses is not None or state.pad is None:
+        return state.pad_uses or ()
+    refused = " ".join(why for c in state.candidates if c.token.id == state.pad.id for why in c.refused)
+    found = {"post-processor": "post-processor" in refused, "chat-template": "chat template" in refused}
+    return tuple(use for use, known in found.items() if known)
 
 
 def _from_text(state: PadState) -> bool:
     pad = state.pad
-    assert pad is not None
-    if state.pad_uses is not None:
-        return "text" in state.pad_uses
-    if pad.id is None or state.pad_is_added or any(token.id == pad.id for _, token in state.specials):
+    if pad is None or state.pad_uses is not None:
+        return "text" in (state.pad_uses or ())
+    if state.pad_is_added or any(token.id == pad.id for _, token in state.specials):
         return False
     return any(c.isprintable() for c in pad.text) and not _SPECIAL_LOOK.fullmatch(pad.text)
+
+
+def _among_words(state: PadState) -> bool:
+    """True where the pad's id is that of a word: special tokens stand at the ends of a vocabulary, or together."""
+    pad = state.pad
+    if pad is None or pad.id is None or state.max_id is None:
+        return False
+    others = [
+        t.id for t in (state.eos, state.bos, state.unk, *(t for _, t in state.specials)) if t is not None
+    ]
+    others += [c.token.id for c in state.candidates]
+    known = [i for i in others if i is not None and i != pad.id]
+    return bool(known) and all(abs(pad.id - i) >= FAR for i in (0, state.max_id, *known))
 
 
 @rule(

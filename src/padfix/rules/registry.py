@@ -41,13 +41,14 @@ _NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 class Hit:
     """One thing a rule found, before it is placed and graded.
 
-    ``fact`` is the `PadState` field whose place in the repository the finding points at.
+    ``fact`` is the `PadState` field whose place in the repository the finding points at; of several, the
+    first that was read from a file.
     ``severity`` overrides the rule's own: for every task, or for the tasks of a mapping. It never
     makes a rule speak for a task that the rule is silent about, and None in a mapping silences it.
     """
 
     message: str
-    fact: str | None = None
+    fact: str | tuple[str, ...] | None = None
     fix: str | None = None
     severity: Severity | Mapping[Task, Severity | None] | None = None
 
@@ -287,7 +288,8 @@ def _finding(own: Rule, hit: Hit, state: PadState, task: Task) -> Finding | None
         severity = hit.severity.get(task, severity)
     if severity is None:
         return None
-    place = state.where(hit.fact) if hit.fact else None
+    facts = (hit.fact,) if isinstance(hit.fact, str) else hit.fact or ()
+    place = next((found for fact in facts if (found := state.where(fact)) is not None), None)
     file, key, line = (place.file, place.key, place.line) if place else (None, None, None)
     return Finding(own.code, own.name, severity, hit.message, file, key, line, hit.fix)
 

@@ -36,6 +36,8 @@ def own_pad(state: PadState) -> str:
     In the order that `padfix.strategies` prefers: a token that means pad, a reserved one, a spare
     embedding row, a new row.
     """
+    if state.has("positions-from-pad"):
+        return "put back the pad that the model was trained with: it counts positions from that id"
     token = free_token(state)
     if token is not None and token.kind == "reserved":
         return repair(state, "reserved")
@@ -65,13 +67,13 @@ def alternatives(state: PadState) -> str:
     if token is not None:
         return f"; {show(token.token)} is in the vocabulary and free"
     if has_spare_row(state):
-        return f"; {state.rows} embedding rows hold {_ids(state)}, so a new token needs no new row"
+        return f"; {show(state.rows)} embedding rows hold {_ids(state)}, so a new token needs no new row"
     unk = next((c for c in state.candidates if c.kind == "unk" and _free(c, state)), None)
     return f"; text cannot produce {show(unk.token)}" if unk is not None else ""
 
 
 def _ids(state: PadState) -> str:
-    return "few enough ids" if state.max_id is None else f"ids up to {state.max_id}"
+    return "few enough ids" if state.max_id is None else f"ids up to {show(state.max_id)}"
 
 
 def _free(candidate: Candidate, state: PadState) -> bool:

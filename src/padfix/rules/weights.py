@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Final
 
@@ -70,11 +69,10 @@ def pad_id_out_of_range(state: PadState) -> Iterator[Hit]:
         isinstance(v, int) for v in (state.generation_pad_id, state.text_pad_id, state.config_pad_id)
     )
     if unset and state.head in ("causal", "seq2seq") and ids and min(ids) >= limit:
-        fact = "generation_eos_ids" if state.generation_eos_ids else "config_eos_ids"
         yield Hit(
             f"eos_token_id {show(min(ids))} is not below {rows}, and generate() pads with it because no pad id is set",
-            fact,
-            f"{repair(state)}, and set eos_token_id to the tokenizer's",
+            ("generation_eos_ids", "config_eos_ids"),
+            f"{repair(state)} writes the pad id; set eos_token_id to an id of the tokenizer",
             {"training": "warning", "classification": "warning"},
         )
 
@@ -116,7 +114,7 @@ def negative_pad_id(state: PadState) -> Iterator[Hit]:
             last = (
                 ""
                 if state.input_rows is None
-                else f": as padding_idx it means row {state.input_rows + value}"
+                else f": as padding_idx it means row {show(state.input_rows + value)}"
             )
             yield Hit(f"{place} pad_token_id is {show(value)}{last}", fact, repair(state))
 
@@ -198,7 +196,7 @@ def embedding_larger_than_tokenizer(state: PadState) -> Iterator[Hit]:
     """
     limit, rows = input_limit(state)
     if limit is not None and state.max_id is not None and limit > state.max_id + 1:
-        yield Hit(f"{limit - state.max_id - 1} of {rows} have no token", "input_rows")
+        yield Hit(f"{show(limit - state.max_id - 1)} of {rows} have no token", "input_rows")
 
 
 @rule(
@@ -232,7 +230,9 @@ def resize_shrinks_matrix(state: PadState, base: PadState) -> Iterator[Hit]:
         ours, theirs = getattr(state, f"{which}_rows"), getattr(base, f"{which}_rows")
         if ours is not None and theirs is not None and ours < theirs:
             fix = "start again from the base with padfix.ensure_pad(model, tok), which never shrinks a matrix"
-            yield Hit(f"the {which} matrix has {ours} rows, the base has {theirs}", f"{which}_rows", fix)
+            yield Hit(
+                f"the {which} matrix has {show(ours)} rows, the base has {show(theirs)}", f"{which}_rows", fix
+            )
 
 
 @rule(
@@ -271,14 +271,14 @@ def input_output_row_mismatch(state: PadState) -> Iterator[Hit]:
     known: Severity | None = None if state.model_type is not None else "warning"
     fix = 'start again from the original with padfix.ensure_pad(model, tok, strategy="add")'
     if out is not None and out != rows:
-        message = f"the input matrix has {rows} rows, the output matrix {out}"
+        message = f"the input matrix has {show(rows)} rows, the output matrix {show(out)}"
         yield Hit(message, "output_rows", fix, known)
     elif bias is not None and bias != (rows if out is None else out):
-        message = f"the output matrix has {rows if out is None else out} rows, its bias {bias}"
+        message = f"the output matrix has {show(rows if out is None else out)} rows, its bias {show(bias)}"
         yield Hit(message, "output_bias_rows", fix, known)
     elif state.vocab_size is not None and state.vocab_size != rows and len(state.text_config_pad_ids) < 2:
-        message = f"config vocab_size is {show(state.vocab_size)}, the matrices have {rows} rows"
-        yield Hit(message, "vocab_size", f"set vocab_size to {rows}", known)
+        message = f"config vocab_size is {show(state.vocab_size)}, the matrices have {show(rows)} rows"
+        yield Hit(message, "vocab_size", f"set vocab_size to {show(rows)}", known)
 
 
 @rule(
@@ -395,9 +395,7 @@ def vocab_not_divisible(state: PadState) -> Iterator[Hit]:
     rows = state.input_rows
     if rows is not None and rows > 0 and state.head == "causal" and rows % 8:
         by = rows & -rows
-        message = (
-            f"{rows} rows are divisible by {by} only; the next multiple of 64 is {math.ceil(rows / 64) * 64}"
-        )
+        message = f"{show(rows)} rows are divisible by {show(by)} only; the next multiple of 64 is {show(-(-rows // 64) * 64)}"
         yield Hit(message, "input_rows", 'padfix.ensure_pad(model, tok, strategy="add", multiple_of=64)')
 
 
@@ -437,13 +435,6 @@ def padding_idx_freezes_live_token(state: PadState) -> Iterator[Hit]:
     at = state.padding_idx if state.live else built
     if not isinstance(at, int):
         return
-    live = dict.fromkeys(state.eos_ids, "EOS")
-    live |= {state.bos.id: "BOS"} if state.bos is not None and state.bos.id is not None else {}
-    live |= (
-        {state.unk.id: "unk"}
-        if state.unk is not None and state.unk.id is not None and state.unk_emitted
-        else {}
-    )
     # a stop id of the list that is the tokenizer's own distinct pad (Qwen) stands in no text
     own = state.pad.id if state.pad is not None and state.pad != state.eos else None
     live = {i: "EOS" for i in state.eos_ids if i != own}
@@ -508,7 +499,7 @@ def no_longer_tied(state: PadState, base: PadState) -> Iterator[Hit]:
 def input_limit(state: PadState) -> tuple[int | None, str]:
     """The first id without an input row, and how a message calls the rows; None where nothing tells."""
     if state.input_rows is not None and not state.sharded:  # a shard's rows say nothing
-        return state.input_rows, f"the {state.input_rows} rows of the input matrix"
+        return state.input_rows, f"the {show(state.input_rows)} rows of the input matrix"
     if state.vocab_size is not None and state.vocab_size > 0:
         return state.vocab_size, f"the {show(state.vocab_size)} rows of the config's vocab_size"
     return None, ""
