@@ -129,7 +129,7 @@ class Probe:
         if self.pooled and self.eos is not None and number == 0 and self.eos not in end:
             end = (*end, self.eos)
         body = self.bodies[number][: max(0, length - len(self.prefix) - len(end))]
-        return (*self.prefix, *body, *end)
+        return (*self.prefix, *body, *end)[:length]
 
     def padded(self, side: str, pads: int) -> Row:
         """The row that has this many pads on this side."""
@@ -223,6 +223,8 @@ def make_probe(subject: Subject, texts: Sequence[str] | None) -> Probe:
         if wanted is not None and wanted not in suffix:
             suffix = (*suffix, wanted)
     width = max(_LEAST + 1, min(WIDTH, subject.limit))
+    if 2 * (len(prefix) + len(suffix)) > width:  # more template than text
+        prefix, suffix = (), ()
     least = _LEAST + len(prefix) + len(suffix)
     lengths = tuple(n for n in PAD_LENGTHS if width - n >= least) or (1,)
     joined = tuple(i for body in bodies for i in body)
@@ -299,23 +301,24 @@ def _encode(tok: Any, texts: Sequence[str]) -> tuple[tuple[int, ...], tuple[int,
         whole = encode_all(tok, texts)
     except ENCODE_ERRORS:  # a tokenizer of tables, boxes or audio: ids are drawn instead
         return (), (), []
-    special = set(getattr(tok, "all_special_ids", ()))
-    start = stop = 0
-    first = next((ids for ids in whole if ids), ())
-    while (
-        start < len(first)
-        and first[start] in special
-        and all(i[start : start + 1] == first[start : start + 1] for i in whole if i)
-    ):
-        start += 1
-    while (
-        stop < len(first) - start
-        and first[-1 - stop] in special
-        and all(i and i[-1 - stop] == first[-1 - stop] for i in whole if len(i) > stop + start)
-    ):
-        stop += 1
-    bodies = [list(ids[start : len(ids) - stop]) for ids in whole]
-    return tuple(first[:start]), tuple(first[len(first) - stop :]), bodies
+    # A text of nothing but unknown tokens must not be taken for a template.
+    special = set(getattr(tok, "all_special_ids", ())) - {getattr(tok, "unk_token_id", None)}
+    filled = [ids for ids in whole if ids] or [()]
+    start = _shared(filled, special)
+    rest = [ids[start:] for ids in filled]
+    stop = _shared([ids[::-1] for ids in rest], special)
+    bodies = [list(ids[: len(ids) - stop]) for ids in rest]
+    return filled[0][:start], rest[0][len(rest[0]) - stop :], bodies
+
+
+def _shared(rows: Sequence[tuple[int, ...]], special: set[Any]) -> int:
+    """How many special ids all rows start with."""
+    count = 0
+    for column in zip(*rows, strict=False):
+        if len(set(column)) != 1 or column[0] not in special:
+            break
+        count += 1
+    return count
 
 
 def _special_ids(subject: Subject) -> set[int]:
