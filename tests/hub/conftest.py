@@ -27,14 +27,21 @@ def hub_process() -> Iterator[Running]:
         yield hub
 
 
-@pytest.fixture
-def hub(hub_process: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Running:
-    """The local hub without faults, and this process's huggingface_hub pointed at a cache of its own."""
+@pytest.fixture(autouse=True)
+def online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Requests to a local server are wanted here, with no token and no cache of the person who runs the tests."""
     from huggingface_hub import constants
 
-    hub_process.set(faults={}, latency=0, slow=1.0)
-    hub_process.reset()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf-cache"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.setenv("PADFIX_CACHE", str(tmp_path / "padfix-cache"))
     monkeypatch.delenv("HF_TOKEN", raising=False)
+
+
+@pytest.fixture
+def hub(hub_process: Running) -> Running:
+    """The local hub, without faults and with empty counters."""
+    hub_process.set(faults={}, latency=0, slow=1.0, resolve_cache=True)
+    hub_process.reset()
     return hub_process

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import functools
 import gzip
 import hashlib
 import http.client
@@ -24,6 +25,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -92,6 +94,13 @@ class Hub:
                 cell = self.per_repo.setdefault(repo, [0, 0, 0])
                 cell[0 if kind in ("api", "resolve") else 1] += 1
                 cell[2] += n_bytes
+
+
+@functools.cache
+def squeezed() -> bytes:
+    """128 MiB of spaces in 130 kB."""
+    squeeze = zlib.compressobj(1, zlib.DEFLATED, 31)
+    return b"".join([*(squeeze.compress(b" " * 2**20) for _ in range(128)), squeeze.flush()])
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -190,14 +199,13 @@ class Handler(BaseHTTPRequestHandler):
         if self.malform and status < 300 and self.command != "HEAD":
             raw = b"\x00<garbled>" * (len(raw) // 10) + b"!" * (len(raw) % 10)
         self.begin(status, shown)
-        sent = 0
-        if self.command != "HEAD" and status not in (204, 304):
-            if self.cut and len(raw) > 1:
-                raw, self.close_connection = raw[: len(raw) // 2], True
-            self.wfile.write(raw)
-            sent = len(raw)
+        if self.command == "HEAD" or status in (204, 304):
+            raw = b""
+        elif self.cut and len(raw) > 1:
+            raw, self.close_connection = raw[: len(raw) // 2], True
+        self.hub.count(self.kind, self.repo_id, len(raw) + self.head_size)
+        self.wfile.write(raw)
         self.wfile.flush()
-        self.hub.count(self.kind, self.repo_id, sent + self.head_size)
 
     def begin(self, status: int, headers: dict[str, str]) -> None:
         lines = [f"HTTP/1.1 {status} {http.client.responses.get(status, 'Strange')}", f"Date: {self.date_time_string()}",
@@ -597,8 +605,7 @@ class Handler(BaseHTTPRequestHandler):
         return True
 
     def bomb(self, headers: dict[str, str]) -> bool:
-        squeezed = gzip.compress(b" " * 2**28, 6)  # 256 MiB of spaces in 260 kB
-        self.send(200, squeezed, {**headers, "Content-Encoding": "gzip"})
+        self.send(200, squeezed(), {**headers, "Content-Encoding": "gzip"})
         return True
 
     def misbehave_info(self, repo: hr.Repository) -> bool:
@@ -697,6 +704,7 @@ def serve(args: argparse.Namespace) -> None:
         repo_id, _, folder = spec.partition("=")
         repos.append(hr.from_folder(repo_id, Path(folder)))
     if args.hostile:
+        squeezed()
         repos += hr.hostile()
     faults = dict.fromkeys(FAULTS, args.fault_rate) if args.fault_rate else {}
     hub = Hub(
