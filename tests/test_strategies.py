@@ -138,6 +138,12 @@ def test_eos_stays_out_of_the_config_of_a_causal_model() -> None:
     assert any("padding_idx = EOS" in w for w in made.warnings)
 
 
+def test_eos_leaves_a_config_id_that_is_no_end_id() -> None:
+    """It freezes no EOS row, and some configs cannot hold null."""
+    assert "config.pad_token_id" not in edits(plan(llama3(config_pad_id=5), "eos"))
+    assert edits(plan(llama3(config_pad_id=-1), "eos"))["config.pad_token_id"] is None
+
+
 def test_eos_goes_into_the_config_of_a_classifier() -> None:
     """A classifier finds the last real token by the config's pad id; the warning says what it moves."""
     made = plan(llama3(head="classifier", has_generation_config=False, generation_pad_id=ABSENT), "eos")

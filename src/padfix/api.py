@@ -92,12 +92,10 @@ def ensure_pad(
         raise ValueError(f"verify must be True, False or 'warn', found {verify!r}")
     before, wanted = _planned(model, tok, strategy, pad_token, init, multiple_of)
     if dry_run:
-        return PadReport(
-            before, wanted.project(before), wanted, None, _findings(before, wanted), False, dry_run=True
-        )
+        return PadReport(before, wanted.project(before), wanted, None, _findings(before), False, dry_run=True)
     if not wanted:
         verdict = _prove(model, tok, None, None, texts) if verify else None
-        return PadReport(before, before, wanted, verdict, _findings(before, wanted))
+        return PadReport(before, before, wanted, verdict, _findings(before))
 
     from padfix.write.live import Transaction
 
@@ -120,7 +118,7 @@ def ensure_pad(
     if verdict is not None and not verdict:
         failed = "; ".join(f"{c.name}: {c.cause}" for c in verdict.failed)
         warnings.warn(f"padfix kept a fix whose proof failed ({failed})", stacklevel=2)
-    return PadReport(before, after, wanted, verdict, _findings(after, wanted), changed=True, _undo=undo)
+    return PadReport(before, after, wanted, verdict, _findings(after), changed=True, _undo=undo)
 
 
 def verify(
@@ -196,8 +194,11 @@ def _refusal(verdict: Verdict, wanted: Plan) -> VerificationError:
     )
 
 
-def _findings(state: PadState, wanted: Plan) -> tuple[Finding, ...]:
-    """What the linter says about the result, so that a kept but harmful pad is explained."""
+def _findings(state: PadState) -> tuple[Finding, ...]:
+    """What the linter says about the result, so that a kept but harmful pad is explained.
+
+    Rules of use (PAD3xx: padding side, masks) are left to `sanity_check`, which sees the use.
+    """
     from padfix.rules import check
 
-    return check(state)
+    return check(state, ignore=("PAD3",))

@@ -504,11 +504,11 @@ def _config_value(state: PadState, pad: Token, as_eos: bool) -> int | None:
 
 def _config_edits(state: PadState, value: int | None) -> Iterable[Edit]:
     for path, now in state.text_config_pad_ids:
-        if _differs(now, value) and not _fixed_config(state, now):
+        if _differs(now, value) and not _stays(state, now, value):
             yield Edit(f"config.{path}", "pad_token_id", now, value)
     now = state.config_pad_id
     # transformers 5 gives some composite configs no such key at the top: what is not there is not added
-    if (now is ABSENT and state.text_config_pad_ids) or not _differs(now, value) or _fixed_config(state, now):
+    if (now is ABSENT and state.text_config_pad_ids) or not _differs(now, value) or _stays(state, now, value):
         return
     yield Edit("config", "pad_token_id", now, value)
 
@@ -517,11 +517,24 @@ def _differs(now: ConfigId, value: int | None) -> bool:
     return now != value and not (now is ABSENT and value is None)
 
 
+def _stays(state: PadState, now: ConfigId, value: int | None) -> bool:
+    """True where a config's id is left as it is, although the tokenizer's pad is another.
+
+    With pad = EOS no id belongs there, but one that is not an end id freezes no EOS row; some configs
+    cannot hold null at all (ModernBERT's decoder), and some models read the id (Gemma 4).
+    """
+    harmless = value is None and isinstance(now, int) and now not in state.eos_ids and _usable(state, now)
+    return harmless or _fixed_config(state, now)
+
+
+def _usable(state: PadState, value: ConfigId) -> bool:
+    rows = state.rows
+    return isinstance(value, int) and value >= 0 and (rows is None or value < rows)
+
+
 def _fixed_config(state: PadState, now: ConfigId) -> bool:
     """True where the config's pad id has a meaning of its own and must not follow the tokenizer's."""
-    rows = state.rows
-    usable = isinstance(now, int) and now >= 0 and (rows is None or now < rows)
-    return usable and _identity(state) is not None
+    return _usable(state, now) and _identity(state) is not None
 
 
 def _padding_idx_edit(state: PadState, pad: Token, as_eos: bool) -> Iterable[Edit]:
