@@ -237,6 +237,9 @@ class PadState:
             config_bos_id=_present(self.config_bos_id),
             generation_pad_id=_present(self.generation_pad_id),
             text_config_pad_ids=tuple((path, _present(v)) for path, v in self.text_config_pad_ids),
+            config_token_ids=tuple(sorted(self.config_token_ids)),  # a saved file is sorted, a class is not
+            # transformers 5 renames tensors when it saves: only the last part of a name is the same
+            other_rows=tuple(sorted((_last_part(name), rows) for name, rows in self.other_rows)),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -250,6 +253,10 @@ _NOT_PORTABLE: Final = (
     "sharded", "offloaded", "wrappers", "locations", "problems",
 )  # fmt: skip
 _DEFAULTS: Final[dict[str, Any]] = {f.name: f.default for f in dataclasses.fields(PadState)}
+
+
+def _last_part(name: str) -> str:
+    return name.removesuffix(".weight").rpartition(".")[2]
 
 
 def _present(value: ConfigId) -> ConfigId:
