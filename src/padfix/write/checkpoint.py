@@ -174,19 +174,12 @@ def _refuse_growth(plan: Plan) -> None:
 
 def _refuse_surprise(plan: Plan, before: PadState, after: PadState) -> None:
     """The files must say what the plan foretold, as the reader of every audit reads them."""
-    wanted = plan.project(before)
-    for name in (
-        "pad",
-        "config_pad_id",
-        "text_config_pad_ids",
-        "generation_pad_id",
-        "eos",
-        "bos",
-        "unk",
-        "n_tokens",
-        "max_id",
-    ):
-        expected, found = getattr(wanted.portable(), name), getattr(after.portable(), name)
+    wanted = plan.project(before).portable()
+    names = ["pad", "eos", "bos", "unk", "n_tokens", "max_id", "config_pad_id", "text_config_pad_ids"]
+    if before.has_generation_config:  # without the file it is derived from the config, at every load
+        names.append("generation_pad_id")
+    for name in names:
+        expected, found = getattr(wanted, name), getattr(after.portable(), name)
         if expected != found:
             raise StrategyError(
                 f"nothing was changed: these files would give {name} = {found!r} where the plan needs {expected!r}. "
