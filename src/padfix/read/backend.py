@@ -48,6 +48,7 @@ class Backend:
         self._ids: dict[str, int] = {}
         self._tokens: dict[int, Added] = {}
         self._top = -1
+        self.unknown: set[str] = set()  # strings whose id an incomplete vocabulary does not show
 
     def add(self, tokens: Iterable[Added], *, special: bool = False) -> None:
         """Add tokens as ``Tokenizer.add_tokens`` does; ``special`` as ``add_special_tokens``."""
@@ -57,6 +58,9 @@ class Backend:
             if special and not token.special:
                 token = replace(token, special=True)
             token_id = self.get(token.text)
+            if token_id is None and not self.vocab.complete:
+                self.unknown.add(token.text)
+                continue
             if token_id is None:
                 token_id = max(self.vocab.size, self._top + 1)
             self._ids[token.text] = token_id
@@ -100,6 +104,18 @@ class Backend:
         """Ids below the highest that no token has."""
         fresh = {i for i in self._new() if not self.vocab.has_id(i)}
         return self.max_id + 1 - self.vocab.ids - len(fresh)
+
+    def next_id(self) -> int | None:
+        """The id that a new token has after save and reload, None where it would be another token's.
+
+        Saving writes the added tokens in the order of their ids, and loading gives them ids anew.
+        """
+        probe = "<|padfix-probe|>"
+        again = Backend(self.vocab)
+        again.add(self._tokens[i] for i in sorted(self._tokens))
+        again.add([Added.named(probe)])
+        found = again.get(probe)
+        return None if found is None or found in self._tokens or self.vocab.has_id(found) else found
 
     def table(self) -> dict[str, int]:
         """The strings that candidates are made of, and every added token."""

@@ -68,6 +68,8 @@ def read_repo(source: Source, *, major: str | int | None = None) -> PadState:
     if names & set(_TOKENIZER) or any(n.endswith((".model", ".tiktoken")) for n in names):
         files = load_files(source, chosen)
         values |= _tokenizer(files, config.data, chosen, model)
+        if files.json is not None and not files.json.vocab.complete:
+            problems.append(f"{files.json.name} was read in part: how many tokens there are is not known")
     elif not config:
         problems.append("there is no tokenizer and no config.json")
     else:
@@ -79,7 +81,7 @@ def read_repo(source: Source, *, major: str | int | None = None) -> PadState:
 def _tokenizer(files: TokenizerFiles, config: Mapping[str, Any], major: str, model: ModelFacts) -> dict[str, Any]:
     built = build(files, config, major)
     declared = as_int(model.text_pad_id) if model.text_pad_id is not None else None
-    values = facts(built, major, declared if config else None)
+    values = facts(files, built, major, declared if config else None)
     values["backend_padding"] = backend_padding(files)
     values["pad_by_major"] = tuple(_pads(files, config, major, values["pad"]))
     return values

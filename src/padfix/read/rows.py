@@ -23,7 +23,7 @@ _INPUT: Final = tuple(
         r"embed_tokens\.weight", r"wte\.weight", r"word_embeddings\.weight", r"embed_in\.weight", r"tok_embeddings\.weight",
         r"shared\.weight", r"tokens_embed\.weight", r"word_embedding\.weight", r"token_embedding\.weight",
         r"backbone\.embeddings?\.weight", r"(?:model|rwkv|transformer)\.embeddings?\.weight", r"transformer\.w\.weight",
-        r"embeddings?\.weight", r"w\.weight", r"emb\.weight", r"embeddings\.tok_embeddings\.weight",
+        r"embeddings?\.weight", r"input_embedding\.weight", r"w\.weight", r"emb\.weight", r"embeddings\.tok_embeddings\.weight",
     )
 )  # fmt: skip
 _OUTPUT: Final = tuple(
@@ -32,11 +32,12 @@ _OUTPUT: Final = tuple(
         r"lm_head\.weight", r"embed_out\.weight", r"lm_head\.decoder\.weight", r"cls\.predictions\.decoder\.weight",
         r"predictions\.decoder\.weight", r"generator_lm_head\.weight", r"output_projection\.weight",
         r"vocab_projector\.weight", r"pred_layer\.proj\.weight", r"lm_loss\.weight", r"proj_out\.weight",
-        r"decoder\.weight", r"head\.weight", r"output\.weight", r"lm_head\.out_proj\.weight",
+        r"decoder\.weight", r"head\.weight", r"cls\.weight", r"output\.weight", r"lm_head\.out_proj\.weight",
     )
 )  # fmt: skip
-_BIAS: Final = re.compile(r"(?:^|\.)(?:lm_head|embed_out|predictions|decoder|proj|vocab_projector|lm_loss|generator_lm_head|head|cls\.predictions)(?:\.decoder|\.proj|\.out_proj)?\.bias$|final_logits_bias$")  # noqa: E501
-_OTHER_MODEL: Final = re.compile(r"(?:^|\.)(?:vision|visual|image|audio|speech|qformer|codec|vq)[a-z_]*\.")
+_BIAS: Final = re.compile(r"(?:^|\.)(?:lm_head|embed_out|predictions|decoder|proj|vocab_projector|lm_loss|generator_lm_head|head|output|cls\.predictions)(?:\.decoder|\.proj|\.out_proj)?\.bias$|final_logits_bias$")  # noqa: E501
+_IN_LAYER: Final = re.compile(r"\.\d+\.")  # a matrix of one layer is no vocabulary's
+_OTHER_MODEL: Final = re.compile(r"(?:^|\.)(?:vision|visual|image|audio|speech|qformer|codec|vq|input_preprocessor)[a-z_]*\.")
 _WITH_HEAD: Final = ("causal", "masked", "seq2seq")
 
 
@@ -97,6 +98,10 @@ def judge(
     input_rows = tables[entry][0] if entry is not None else None
     tied: bool | None = None
     output_rows: int | None = None
+    if out is None and (twin := _decoder_twin(entry, inputs, tables)) is not None:
+        entry, input_rows = twin[0], tables[twin[0]][0]
+        if head in _WITH_HEAD:  # two vocabularies: the head shares the decoder's table, not the input's
+            out = twin[1]
     if out is not None:
         output_rows, tied = tables[out][0], False if input_rows is not None else None
     elif head in _WITH_HEAD and tie and input_rows is not None:
@@ -110,10 +115,21 @@ def judge(
     return Rows(file, input_rows, output_rows, min(biases, default=None), others, tied, adapter)
 
 
+def _decoder_twin(
+    entry: str | None, inputs: list[str], tables: Mapping[str, tuple[int, ...]]
+) -> tuple[str, str] | None:
+    """The encoder's and the decoder's own tables, where a model has one of each and no shared one."""
+    encoders = [n for n in inputs if re.search(r"(?:^|\.)encoder\.", n)]
+    decoders = [n for n in inputs if re.search(r"(?:^|\.)decoder\.", n) and tables[n][0] > 1]
+    if entry is None or len(encoders) != 1 or len(decoders) != 1 or entry not in (*encoders, *decoders):
+        return None
+    return encoders[0], decoders[0]
+
+
 def _matching(tables: Mapping[str, tuple[int, ...]], patterns: tuple[re.Pattern[str], ...]) -> list[str]:
     found: list[str] = []
     for pattern in patterns:
-        found += [n for n in tables if n not in found and pattern.search(n)]
+        found += [n for n in tables if n not in found and pattern.search(n) and not _IN_LAYER.search(n)]
     return found
 
 

@@ -14,6 +14,7 @@ from padfix.read.files import TokenizerFiles
 from padfix.read.python_build import build_python
 from padfix.read.tables import BYTE_TOKENS, folds, is_byte_level, last_template_id, template_ids
 from padfix.read.tokenizer_build import Built
+from padfix.read.uses import declared, pad_uses
 from padfix.types import BackendPadding, Token
 
 _MAIN: Final = ("pad_token", "eos_token", "unk_token", "bos_token")
@@ -39,16 +40,21 @@ def build(files: TokenizerFiles, config: Mapping[str, Any], major: str) -> Built
     return build_5(files, name) if major == "5" else build_4(files, name)
 
 
-def facts(built: Built, major: str, declared_id: int | None) -> dict[str, Any]:
+def facts(files: TokenizerFiles, built: Built, major: str, declared_id: int | None) -> dict[str, Any]:
     """The fields of a `PadState` that a tokenizer decides, candidates included."""
     tokens = {role: _token(built, value) for role, value in built.roles.items()}
     pad, eos, unk, bos = (tokens.get(role) for role in _MAIN)
     table, end = token_table(built)
-    declared = None
-    if declared_id is not None and declared_id >= 0:
+    named = None
+    if declared_id is not None and declared_id >= 0 and (pad is None or pad.id != declared_id):
         text = built.backend.text_of(declared_id)
-        declared = None if text is None else Token(text, declared_id)
-    length = built.backend.length(count_repeats=built.repeats and major == "5")
+        named = None if text is None else Token(text, declared_id)
+    cut = files.json is not None and files.json.cut
+    whole = built.backend.vocab.complete
+    length = built.backend.length(count_repeats=built.repeats and major == "5") if whole else None
+    if pad is not None and pad.text in built.backend.unknown:
+        raise SourceError(f"{files.source}: the id of its pad {pad.text[:60]!r} lies beyond what the budget of bytes reads")
+    eos, unk, bos = (None if t is not None and t.text in built.backend.unknown else t for t in (eos, unk, bos))
     return {
         "tokenizer_class": built.cls,
         "pad": pad,
@@ -57,15 +63,16 @@ def facts(built: Built, major: str, declared_id: int | None) -> dict[str, Any]:
         "bos": bos,
         "specials": tuple(_others(built, tokens, major)),
         "n_tokens": length,
-        "max_id": built.backend.max_id if built.backend.max_id >= 0 else None,
-        "holes": built.backend.holes,
-        "next_id": built.backend.max_id + 1 if built.backend.holes == 0 else None,
+        "max_id": built.backend.max_id if whole and built.backend.max_id >= 0 else None,
+        "holes": built.backend.holes if whole else 0,
+        "next_id": built.backend.next_id() if whole else None,
         "padding_side": built.side,
         "chat_template": built.chat_template,
-        "unk_emitted": None if unk is None else emits_unk(table),
-        "appends_eos": None if eos is None else end == eos.id,
-        "pad_is_added": None if pad is None else built.backend.added(pad.text) is not None,
-        "candidates": assess(table, unk=unk, eos=eos, declared=declared),
+        "unk_emitted": None if unk is None or cut else emits_unk(table),
+        "appends_eos": None if eos is None or (cut and built.suffix is None) else end == eos.id,
+        "pad_is_added": None if pad is None else pad.text in declared(files),
+        "pad_uses": None if pad is None or pad.id is None or not whole else pad_uses(files, built, table, pad),
+        "candidates": assess(table, unk=unk, eos=eos, declared=named),
     }
 
 

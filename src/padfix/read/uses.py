@@ -1,0 +1,79 @@
+"""What else in a repository gives the pad's id: ordinary text, the post-processor, a chat template."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final
+
+from padfix.candidates import TokenTable
+from padfix.read.files import TokenizerFiles
+from padfix.read.json_file import MAX_SMALL
+from padfix.read.tokenizer_build import Built, json_added
+from padfix.read.tokenizer_json import MAX_TOKENIZER_JSON
+from padfix.types import Token
+
+_MAX_SPLITS: Final = 64
+
+
+def declared(files: TokenizerFiles) -> frozenset[str]:
+    """The strings that the repository itself declares as added tokens."""
+    found = set(files.added_map.data)
+    decoder = files.config.data.get("added_tokens_decoder")
+    if isinstance(decoder, dict):
+        found |= {str(v.get("content")) for v in decoder.values() if isinstance(v, dict)}
+    if files.json is not None:
+        found |= {token.text for _, token in json_added(files.json, files.source)}
+    return frozenset(found)
+
+
+def pad_uses(files: TokenizerFiles, built: Built, table: TokenTable, pad: Token) -> tuple[str, ...]:
+    """Which of ``text``, ``post-processor`` and ``chat-template`` produce the pad's id."""
+    uses = []
+    if _from_text(files, built, pad.text):
+        uses.append("text")
+    if pad.id in table.template_ids:
+        uses.append("post-processor")
+    if any(pad.text in template for template in built.templates):
+        uses.append("chat-template")
+    return tuple(uses)
+
+
+def _from_text(files: TokenizerFiles, built: Built, text: str) -> bool:
+    """True for a token of the model's own that merges give, or pieces that nobody declared."""
+    vocab = built.backend.vocab
+    if vocab.get(text) is None:
+        return False
+    model = built.components.get("model") or {}
+    if model.get("type") == "BPE":  # declared or not: Qwen3's MLX conversion declares an ordinary token
+        cuts = [i for i in range(1, min(len(text), _MAX_SPLITS)) if vocab.get(text[i:]) is not None]
+        cuts = [i for i in cuts if vocab.get(text[:i]) is not None]
+        return len(text) == 1 or (bool(cuts) and _merged(files, text, cuts))
+    if text in declared(files):
+        return False
+    if len(text) > 2 and not text.isalnum():
+        return False  # [PAD] and <pad> of a WordPiece or Unigram vocabulary are there to be special
+    return text != model.get("unk_token")
+
+
+def _merged(files: TokenizerFiles, text: str, cuts: list[int]) -> bool:
+    """Do the merges build this string from two of the vocabulary's?"""
+    if files.json is not None:
+        data = files.repository.read(files.json.name, MAX_TOKENIZER_JSON)
+        start = max(0, data.find(b'"merges"'))
+        return any(pattern.search(data, start) for pattern in _patterns(text, cuts))
+    if "merges.txt" not in files.names:
+        return False
+    data = b"\n" + files.repository.read("merges.txt", MAX_SMALL)
+    pairs = ((text[:i], text[i:]) for i in cuts)
+    return any(f"\n{a} {b}".encode() + end in data for a, b in pairs for end in (b"\n", b"\r"))
+
+
+def _patterns(text: str, cuts: list[int]) -> list[re.Pattern[bytes]]:
+    """Both ways of writing a merge, for every place where the string can be cut."""
+    found = []
+    for i in cuts:
+        a, b = (re.escape(json.dumps(part, ensure_ascii=False)[1:-1].encode("utf-8", "replace")) for part in (text[:i], text[i:]))
+        found.append(re.compile(b'"' + a + b" " + b + b'"'))
+        found.append(re.compile(rb'\[\s*"' + a + rb'"\s*,\s*"' + b + rb'"\s*\]'))
+    return found
