@@ -20,6 +20,9 @@ class Journal:
     def __init__(self) -> None:
         self._entries: list[tuple[str, Callable[[], None]]] = []
 
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
     def record(self, what: str, undo: Callable[[], None]) -> None:
         """Remember how to take back the change that comes next; ``what`` names it in an error."""
         self._entries.append((what, undo))

@@ -13,6 +13,7 @@ from padfix.write.embeddings import Fingerprint, grow, overwrite_row
 from padfix.write.journal import Journal
 from padfix.write.survey import Growth, Rows, configs_of, survey
 from padfix.write.tokenizer import Snapshot, refuse_if_edited, set_pad, set_processor_pad
+from padfix.write.twin import process_state
 
 
 class Transaction:
@@ -35,6 +36,7 @@ class Transaction:
         self._marks: list[Fingerprint] = []
         self._snapshot: Snapshot | None = None
         self._pad: Token | None = None
+        self._process: Callable[[], None] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -48,6 +50,7 @@ class Transaction:
         Raises `StrategyError` when the plan does not fit the objects (it was made for another state) or
         when they cannot be changed safely; nothing is changed then.
         """
+        self._process = process_state()
         try:
             self._apply(plan)
         except BaseException:
@@ -56,7 +59,12 @@ class Transaction:
 
     def rollback(self) -> None:
         """Put everything back as it was before `apply`; without effect after `commit` or a rollback."""
-        self._journal.roll_back()
+        try:
+            self._journal.roll_back()
+        finally:
+            if self._process is not None and not self._journal:
+                self._process()
+                self._process = None
         self._marks.clear()
         self._snapshot = None
 
@@ -67,6 +75,7 @@ class Transaction:
         attributes that were changed, leaving alone what was not. It raises `PadfixError`, having changed
         nothing, when called twice or when the weights or the tokenizer were changed since.
         """
+        self._process = None
         journal, self._journal = self._journal, Journal()
         marks, self._marks = tuple(self._marks), []
         snapshot, self._snapshot = self._snapshot, None
@@ -74,16 +83,14 @@ class Transaction:
         names = snapshot.changed() if snapshot is not None else ()
         put_back = snapshot.undo_of(names) if snapshot is not None else None
         count = len(tokenizer)
-        done = False
+        anything = bool(journal)
 
         def undo() -> None:
-            nonlocal done
-            if done:
+            if anything and not journal:
                 raise PadfixError("cannot undo: it was undone already")
             if put_back is not None and pad is not None:
                 refuse_if_edited(tokenizer, count, pad)
             _refuse_trained(model, marks)
-            done = True
             journal.roll_back()
 
         if put_back is not None:

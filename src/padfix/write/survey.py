@@ -69,6 +69,7 @@ def survey(model: Any, rows: Rows, init: Init = "mean", *, wrappers: Iterable[st
     """
     _refuse_wrapped(model, wrappers)
     found = vocabulary(model)
+    _refuse_ends(model, found, rows)
     try:
         twin, copies = resized_twin(model, rows.most)
     except Exception as error:
@@ -78,7 +79,8 @@ def survey(model: Any, rows: Rows, init: Init = "mean", *, wrappers: Iterable[st
         ) from error
     tables = tuple(_tables(model, twin, found, rows, init))
     for table in tables:
-        _refuse_table(table)
+        for tensor in table.tensors:
+            _refuse_tensor(table.name, tensor, table.before, table.after)
     _refuse_offloaded(model, tables)
     configs = tuple(_config_changes(model, copies, tables))
     _refuse_left_behind(model, found, rows, tables, configs)
@@ -241,19 +243,33 @@ def unwritable(tensor: Any) -> str | None:
     return None
 
 
-def _refuse_table(table: Table) -> None:
-    for tensor in table.tensors:
-        reason = unwritable(tensor)
-        if reason is not None:
+def _refuse_ends(model: Any, found: Vocabulary, rows: Rows) -> None:
+    """Refuse when the input or output matrix that must grow is not plain memory of a plain module."""
+    ends = ((found.input, found.input_module, rows.input), (found.output, found.output_module, rows.output))
+    for matrix, module, after in ends:
+        if matrix is None or after is None or after <= matrix.rows:
+            continue
+        weight = getattr(module, "weight", None)
+        if weight is None or all(weight is not own for own in module._parameters.values()):
             raise StrategyError(
-                f"{table.name} {tuple(tensor.shape)} {reason} and cannot be grown to {table.after} rows. Use a strategy that "
-                f"adds no row ('auto', 'reserved', 'unk', 'eos'), or {LOAD_FIRST}"
+                f"{matrix.name} ({matrix.rows} rows) is not a plain parameter of {type(module).__name__} and cannot be grown to {after}: it is "
+                "quantised, parametrised or packed. Use a strategy that adds no row ('auto', 'reserved', 'unk', 'eos')"
             )
-        if tensor.grad is not None:
-            raise StrategyError(
-                f"{table.name} has a gradient already: an optimiser may hold state for its {table.before} rows. Grow before training "
-                "(or after model.zero_grad() with a new optimiser)"
-            )
+        _refuse_tensor(matrix.name, weight, matrix.rows, after)
+
+
+def _refuse_tensor(name: str, tensor: Any, before: int, after: int) -> None:
+    reason = unwritable(tensor)
+    if reason is not None:
+        raise StrategyError(
+            f"{name} {tuple(tensor.shape)} {reason} and cannot be grown to {after} rows. Use a strategy that "
+            f"adds no row ('auto', 'reserved', 'unk', 'eos'), or {LOAD_FIRST}"
+        )
+    if tensor.grad is not None:
+        raise StrategyError(
+            f"{name} has a gradient already: an optimiser may hold state for its {before} rows. Grow before training "
+            "(or after model.zero_grad(), and make the optimiser anew)"
+        )
 
 
 def _refuse_offloaded(model: Any, tables: tuple[Table, ...]) -> None:
@@ -274,16 +290,8 @@ def _refuse_left_behind(
     tables: tuple[Table, ...],
     configs: tuple[tuple[Any, str, int], ...],
 ) -> None:
-    """Refuse when a wanted matrix, or a table that ids index too, would keep its old rows."""
+    """Refuse when a table that ids index too would keep its old rows."""
     grown = {id(tensor) for table in tables for tensor in table.tensors}
-    names = {name for table in tables for name in table.names}
-    ends = [(found.input, rows.input), (found.output, rows.output)]
-    for matrix, after in ends:
-        if matrix is not None and after is not None and after > matrix.rows and matrix.name not in names:
-            raise StrategyError(
-                f"{matrix.name} ({matrix.rows} rows) is not a plain parameter of {type(model).__name__} and cannot be grown to {after}: "
-                "it is quantised, parametrised or packed. Use a strategy that adds no row ('auto', 'reserved', 'unk', 'eos')"
-            )
     own = {m.name for m in found.matrices if m.role != "other"}
     heights = {table.before: table.after for table in tables}
     suspects = [

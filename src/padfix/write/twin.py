@@ -15,7 +15,7 @@ import random
 import sys
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 _RANDOM_INIT = (
@@ -74,27 +74,47 @@ def quiet() -> Iterator[None]:
     """No warning, no log line, no gradient, no inference tensor, and every random state as it was."""
     import torch
 
-    log = logging.getLogger("transformers")
-    level = log.level
-    numpy = sys.modules.get("numpy")
-    states = random.getstate(), numpy.random.get_state() if numpy is not None else None
-    ready = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    devices = list(range(torch.cuda.device_count() if ready else 0))
+    restore = process_state()
     try:
-        log.setLevel(logging.CRITICAL)
-        with (
-            warnings.catch_warnings(),
-            torch.random.fork_rng(devices=devices),
-            torch.inference_mode(False),
-            torch.no_grad(),
-        ):
+        logging.getLogger("transformers").setLevel(logging.CRITICAL)
+        with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
             warnings.simplefilter("ignore")
             yield
     finally:
+        restore()
+
+
+def process_state() -> Callable[[], None]:
+    """Remember what is global to the process; the function returned puts it back.
+
+    Random states of torch, Python and numpy, grad mode, number of threads, log level, warning filters. A
+    Ctrl-C can hit a ``with`` statement just before its exit runs, so a rollback restores these once more.
+    """
+    import torch
+
+    log = logging.getLogger("transformers")
+    numpy = sys.modules.get("numpy")
+    ready = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    level, threads, grad = log.level, torch.get_num_threads(), torch.is_grad_enabled()
+    filters = list(warnings.filters)
+    python, on_cpu = random.getstate(), torch.get_rng_state()
+    on_cuda = torch.cuda.get_rng_state_all() if ready else []
+    in_numpy = numpy.random.get_state() if numpy is not None else None
+
+    def restore() -> None:
         log.setLevel(level)
-        random.setstate(states[0])
-        if numpy is not None:
-            numpy.random.set_state(states[1])
+        torch.set_grad_enabled(grad)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        warnings.filters[:] = filters  # type: ignore[index]
+        random.setstate(python)
+        torch.set_rng_state(on_cpu)
+        if on_cuda:
+            torch.cuda.set_rng_state_all(on_cuda)
+        if numpy is not None and in_numpy is not None:
+            numpy.random.set_state(in_numpy)
+
+    return restore
 
 
 def _do_nothing(*_: object, **__: object) -> None:
