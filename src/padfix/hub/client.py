@@ -75,10 +75,16 @@ class _Retry(Exception):  # noqa: N818
         self.error, self.wait = error, wait
 
 
+def hub_is_new() -> bool:
+    """True when huggingface_hub is 1 or newer, as network audits need."""
+    major = importlib.metadata.version("huggingface_hub").split(".")[0]
+    return major.isdigit() and int(major) >= 1
+
+
 def require_hub() -> None:
     """Raise `MissingDependencyError` unless huggingface_hub is new enough to audit over the network."""
-    found = importlib.metadata.version("huggingface_hub")
-    if not found.split(".")[0].isdigit() or int(found.split(".")[0]) < 1:
+    if not hub_is_new():
+        found = importlib.metadata.version("huggingface_hub")
         raise MissingDependencyError(
             f"auditing over the network needs huggingface_hub >= 1, and {found} is installed (transformers 4 holds it "
             "below 1); use an environment with transformers 5, or `hf download` the repository and audit the folder"

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from padfix.errors import MissingDependencyError
+from padfix.hub.ledger import Spec
 from padfix.hub.run import Options, audit_hub, once_each
 from padfix.types import Report, Skip
 
@@ -23,7 +24,7 @@ _RETRIES: Final = 5  # of a batch whose worker died
 
 
 def audit_ray(
-    specs: Iterable[str | Skip],
+    specs: Iterable[Spec],
     options: Options | None = None,
     *,
     address: str | None = None,
@@ -59,11 +60,11 @@ def audit_ray(
 
 
 def _run(
-    ray: ModuleType, specs: Iterator[str | Skip], options: Options, workers: int, batch: int
+    ray: ModuleType, specs: Iterator[Spec], options: Options, workers: int, batch: int
 ) -> Iterator[Report]:
     remote: Callable[[Any, Any], Any] = ray.remote(num_cpus=1, max_retries=_RETRIES)(_audit_batch).remote
     shared = ray.put(options)
-    under_way: dict[Any, list[str | Skip]] = {}
+    under_way: dict[Any, list[Spec]] = {}
     ended = False
     try:
         while not ended or under_way:
@@ -81,7 +82,7 @@ def _run(
                     reports = ray.get(reference)
                 except ray.exceptions.RayError as error:
                     reason = f"failed: its worker died {_RETRIES + 1} times ({type(error).__name__})"
-                    sources = (name.source if isinstance(name, Skip) else name for name in names)
+                    sources = (name if isinstance(name, str) else name.source for name in names)
                     reports = [Report(source, None, (), (Skip(source, reason),)) for source in sources]
                 yield from reports
     finally:
@@ -89,7 +90,7 @@ def _run(
             ray.cancel(reference, force=True)
 
 
-def _audit_batch(names: list[str | Skip], options: Options) -> list[Report]:
+def _audit_batch(names: list[Spec], options: Options) -> list[Report]:
     """In a worker: its process keeps connections and cache between batches."""
     return list(audit_hub(names, options))
 

@@ -10,15 +10,18 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from padfix.errors import SourceError
-from padfix.types import Report, Skip
+from padfix.types import Finding, PadState, Report, Skip, Token
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+Spec = str | Skip | Report
+"""What a stream of names holds: a name, one that could not be had, or one that was audited already."""
 
 _HEAD: Final = re.compile(rb'\{"schema": \d+, "source": ("(?:[^"\\]|\\.)*")')
 
@@ -62,9 +65,9 @@ class Ledger:
                 good += len(line)
         self._file.truncate(good)
 
-    def pending(self, specs: Iterable[str | Skip]) -> Iterator[str | Skip]:
+    def pending(self, specs: Iterable[Spec]) -> Iterator[Spec]:
         """The names that have no line yet."""
-        return (spec for spec in specs if (spec.source if isinstance(spec, Skip) else spec) not in self.done)
+        return (spec for spec in specs if (spec if isinstance(spec, str) else spec.source) not in self.done)
 
     def write(self, report: Report) -> None:
         """Append one report; it survives the death of this process."""
@@ -129,6 +132,25 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
             if not isinstance(record, dict) or not isinstance(record.get("source"), str):
                 raise SourceError(f"{path}: line {number} is no padfix report: it has no source")
             yield record
+
+
+def report_from(record: Mapping[str, Any]) -> Report:
+    """A report as tables and pages show it: findings, skips, and of the state the type and the special tokens.
+
+    >>> report_from({"source": "gpt2", "state": None, "findings": [], "skipped": []})
+    Report(source='gpt2', state=None, findings=(), skipped=())
+    """
+    state = record.get("state")
+    kept = None
+    if isinstance(state, dict):
+        tokens = {
+            role: Token(**state[role])
+            for role in ("pad", "eos", "unk", "bos")
+            if isinstance(state.get(role), dict)
+        }
+        kept = PadState(source=str(state.get("source") or ""), model_type=state.get("model_type"), **tokens)
+    findings = tuple(Finding(**finding) for finding in record.get("findings", ()))
+    return Report(record["source"], kept, findings, tuple(Skip(**skip) for skip in record.get("skipped", ())))
 
 
 def _source(line: bytes, path: Path, number: int) -> str:

@@ -6,9 +6,8 @@ kill nor read before it is closed.
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,50 +17,72 @@ from padfix.hub.summary import kind_of
 _BATCH: Final = 2000  # rows; a few MB
 
 
-def write_parquet(records: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) -> int:
-    """Write the records of a results file as Parquet and return their number; memory is one batch.
+class ParquetFile:
+    """A Parquet file that takes one record after another; it appears under its name when it is closed.
 
-    The file appears when it is complete. Raises `MissingDependencyError` without pyarrow, `SourceError`
-    where the path cannot be written.
+    Memory is one batch. Raises `MissingDependencyError` without pyarrow, `SourceError` where the path cannot
+    be written.
     """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise MissingDependencyError(
-            "-f parquet needs pyarrow; install it with: pip install 'padfix[parquet]'"
-        ) from error
-    text, number, flag = pa.string(), pa.int64(), pa.bool_()
-    finding = pa.struct([(name, text) for name in ("code", "name", "severity", "message", "file", "key")])
-    schema = pa.schema(
-        [
-            ("source", text), ("revision", text), ("ok", flag), ("skipped", text), ("skip_reason", text), ("model_type", text),
-            ("architecture", text), ("tokenizer_class", text), ("pad", text), ("pad_id", number), ("eos", text),
-            ("eos_id", number), ("unk", text), ("n_tokens", number), ("vocab_size", number), ("input_rows", number),
-            ("config_pad_id", number), ("generation_pad_id", number), ("padding_side", text), ("errors", number),
-            ("warnings", number), ("findings", pa.list_(finding)),
-        ]
-    )  # fmt: skip
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.partial")
-    rows = 0
-    try:
-        with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
-            for batch in _batches(map(_row, records)):
-                writer.write_table(pa.Table.from_pylist(batch, schema=schema))
-                rows += len(batch)
-        partial.replace(target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        if isinstance(error, SourceError):
-            raise
-        raise SourceError(f"cannot write {target}: {error.strerror or error}") from error
-    return rows
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        try:
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+        except ImportError as error:
+            raise MissingDependencyError(
+                "-f parquet needs pyarrow; install it with: pip install 'padfix[parquet]'"
+            ) from error
+        text, number, flag = pa.string(), pa.int64(), pa.bool_()
+        finding = pa.struct([(name, text) for name in ("code", "name", "severity", "message", "file", "key")])
+        self._schema = pa.schema(
+            [
+                ("source", text), ("revision", text), ("ok", flag), ("skipped", text), ("skip_reason", text),
+                ("model_type", text), ("architecture", text), ("tokenizer_class", text), ("pad", text), ("pad_id", number),
+                ("eos", text), ("eos_id", number), ("unk", text), ("unk_id", number), ("n_tokens", number),
+                ("vocab_size", number), ("input_rows", number), ("config_pad_id", number), ("generation_pad_id", number),
+                ("padding_side", text), ("errors", number), ("warnings", number), ("findings", pa.list_(finding)),
+            ]
+        )  # fmt: skip
+        self.path = Path(path)
+        self._partial = self.path.with_name(f".{self.path.name}.partial")
+        self._table = pa.Table
+        self._batch: list[dict[str, Any]] = []
+        self.rows = 0
+        try:
+            self._writer = pq.ParquetWriter(self._partial, self._schema, compression="zstd")
+        except OSError as error:
+            raise SourceError(f"cannot write {self.path}: {error.strerror or error}") from error
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Take one record, as `Report.to_dict` or a line of a results file gives it."""
+        self._batch.append(_row(record))
+        self.rows += 1
+        if len(self._batch) >= _BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._batch:
+            self._writer.write_table(self._table.from_pylist(self._batch, schema=self._schema))
+            self._batch.clear()
+
+    def close(self) -> None:
+        """Write the rest, and give the file its name."""
+        try:
+            self._flush()
+            self._writer.close()
+            self._partial.replace(self.path)
+        except OSError as error:
+            self._partial.unlink(missing_ok=True)
+            raise SourceError(f"cannot write {self.path}: {error.strerror or error}") from error
 
 
-def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    while batch := list(itertools.islice(rows, _BATCH)):
-        yield batch
+def write_parquet(records: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) -> int:
+    """Write the records of a results file as Parquet and return their number. Raises as `ParquetFile`."""
+    file = ParquetFile(path)
+    for record in records:
+        file.add(record)
+    file.close()
+    return file.rows
 
 
 def _row(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,12 +13,14 @@ import traceback
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from padfix.errors import SourceError
 from padfix.hub.cache import BlobCache
-from padfix.hub.client import Client
+from padfix.hub.client import Client, hub_is_new
 from padfix.hub.errors import HubError
-from padfix.hub.source import BYTES, REQUESTS, HubSource
+from padfix.hub.ledger import Spec
+from padfix.hub.source import BYTES, REQUESTS, HubSource, split_name
 from padfix.hub.state import hub_state
 from padfix.types import Report, Skip
 
@@ -50,6 +52,31 @@ class Options:
         return Client(self.endpoint, self.token, tries=self.tries, pause=self.pause, timeout=self.timeout)
 
 
+def is_remote(spec: str) -> bool:
+    """True when a name is a hub's to answer: no path of this machine, and the network may be used.
+
+    With ``HF_HUB_OFFLINE``, or where huggingface_hub is too old for the network and the local cache has the
+    repository, it is not.
+    """
+    from huggingface_hub import constants
+
+    from padfix.read.source import cached_repository
+
+    try:
+        split_name(spec)
+        if Path(spec).exists() or constants.HF_HUB_OFFLINE:
+            return False
+    except (HubError, OSError, ValueError):
+        return False
+    if hub_is_new():
+        return True
+    try:
+        cached_repository(*split_name(spec))
+    except SourceError:
+        return True  # `Client` says what is needed
+    return False
+
+
 def audit_one(spec: str, client: Client, options: Options, cache: BlobCache | None = None) -> Report:
     """Audit one repository, ``org/name[@revision]``. Raises `SourceError` when it cannot be read.
 
@@ -65,8 +92,10 @@ def audit_one(spec: str, client: Client, options: Options, cache: BlobCache | No
     return Report(spec, state, findings, (Skip(spec, moved),) if source.listing.id != asked else ())
 
 
-def report_of(spec: str | Skip, client: Client, options: Options, cache: BlobCache | None = None) -> Report:
+def report_of(spec: Spec, client: Client, options: Options, cache: BlobCache | None = None) -> Report:
     """`audit_one`, with every refusal as a report whose `Skip` begins with the kind of refusal."""
+    if isinstance(spec, Report):
+        return spec
     if isinstance(spec, Skip):
         return Report(spec.source, None, (), (spec,))
     try:
@@ -82,7 +111,7 @@ def report_of(spec: str | Skip, client: Client, options: Options, cache: BlobCac
 
 
 def audit_hub(
-    specs: Iterable[str | Skip], options: Options | None = None, *, client: Client | None = None
+    specs: Iterable[Spec], options: Options | None = None, *, client: Client | None = None
 ) -> Iterator[Report]:
     """Audit a stream of repositories, yielding each report as soon as it is there, in no fixed order.
 
@@ -99,7 +128,7 @@ def audit_hub(
     ended = threading.Event()
     submitted = 0
 
-    def work(spec: str | Skip) -> None:
+    def work(spec: Spec) -> None:
         done.put(report_of(spec, client, options, cache))
 
     def feed(pool: ThreadPoolExecutor) -> None:
@@ -139,11 +168,11 @@ def audit_hub(
         client.stop.clear()
 
 
-def once_each(specs: Iterable[str | Skip]) -> Iterator[str | Skip]:
+def once_each(specs: Iterable[Spec]) -> Iterator[Spec]:
     """A listing that changes while it is paged through names some repositories twice."""
     seen: set[int] = set()  # hashes: 8 bytes and a slot per name, where a million names would take 100 MB
     for spec in specs:
-        key = hash(spec)
+        key = hash(spec if isinstance(spec, str) else spec.source)
         if key not in seen:
             seen.add(key)
             yield spec
