@@ -586,7 +586,7 @@ RAW: Final[dict[str, tuple[PadState, str]]] = {
             generation_pad_id=0,
             tied=True,
         ),
-        "PAD002 PAD301",
+        "PAD002 PAD301 PAD303",
     ),
     "rwkv-4-169m-pile": (
         model("rwkv", "causal", 50277, 50277, eos=("<|endoftext|>", 0), unk=("<|endoftext|>", 0), bos=("<|endoftext|>", 0)),

@@ -28,7 +28,7 @@ from padfix.types import (
 )
 from states import states
 
-SETTINGS = settings(max_examples=200, deadline=None)
+SETTINGS = settings(max_examples=100, deadline=None)
 
 nasty = st.one_of(
     st.text(max_size=12),
@@ -68,7 +68,7 @@ KINDS: dict[str, st.SearchStrategy[Any]] = {
     "model_type": st.none() | nasty | st.sampled_from(["llama", "fnet", "rwkv", "gpt2"]),
     "head": st.sampled_from([None, "causal", "masked", "seq2seq", "classifier", "token-classifier", "base"]),
     "is_encoder_decoder": st.booleans(),
-    "traits": st.lists(st.sampled_from(["ignores-mask", "recurrent", "pools-on-pad", "pools-on-eos", "pad-is-semantic",
+    "traits": st.lists(st.sampled_from(["ignores-mask", "leaks-state", "mixes-positions", "pools-on-pad", "pools-on-eos", "pad-is-semantic",
                                         "absolute-positions", "positions-from-pad", "padding-idx-from-config"]), max_size=4).map(tuple),
     "input_rows": st.none() | ints,
     "output_rows": st.none() | ints,

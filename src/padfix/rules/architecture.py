@@ -20,8 +20,10 @@ def architecture_ignores_mask(state: PadState) -> Iterator[Hit]:
     """The forward pass does not honour the attention mask, so no pad token is invisible.
 
     ## What it finds
-    An architecture that mixes all positions whatever the mask says (FNet, CPM-Ant); `padfix check` measures
-    it as `pad-invisible`. For an encoder at inference a warning: it may be meant for one fixed length.
+    An architecture that mixes all positions whatever the mask says (FNet, YOSO, CPM-Ant); `padfix check`
+    measures it as `pad-invisible`. For an encoder at inference a warning: it may be meant for one fixed
+    length. A note where attention honours the mask and a convolution or pooling beside it does not
+    (ConvBERT, MobileBERT, Funnel).
 
     ## Why is this bad
     The result for a text depends on how much padding its neighbours need: 2.8 in FNet's hidden states. No
@@ -37,18 +39,21 @@ def architecture_ignores_mask(state: PadState) -> Iterator[Hit]:
     ## References
     huggingface/transformers#14359, huggingface/transformers#27210
     """
+    name = bare(state.model_type or "this architecture", 60)
     if state.has("ignores-mask"):
-        name = bare(state.model_type or "this architecture", 60)
         fix = 'batch texts of equal length, or tok(texts, padding="max_length") with the length of training'
         soft = state.head in ("masked", "base", None)
         message = f"{name} ignores attention_mask: padding changes its outputs, whatever the pad"
         yield Hit(message, "model_type", fix, {"generation": "warning"} if soft else None)
+    elif state.has("mixes-positions"):
+        message = f"{name} mixes neighbouring positions beside attention, so text next to padding sees a little of the pad"
+        yield Hit(message, "model_type", "keep the pad it was trained with", "info")
 
 
 @also("PAD501")
 def measured_leak(state: PadState, verdict: Verdict) -> Iterator[Hit]:
     """The proof saw the content of masked positions reach real ones."""
-    if state.has("ignores-mask") or state.has("recurrent"):
+    if state.has("ignores-mask") or state.has("leaks-state"):
         return  # said by the architecture's own rule
     for check in verdict.checks:
         if (
@@ -88,7 +93,7 @@ def recurrent_left_padding(state: PadState) -> Iterator[Hit]:
     ## References
     huggingface/transformers#27210, huggingface/transformers#32677, state-spaces/mamba#66
     """
-    if state.has("recurrent") and state.padding_side == "left" and state.pad is not None:
+    if state.has("leaks-state") and state.padding_side == "left" and state.pad is not None:
         name = bare(state.model_type or "this architecture", 60)
         fix = 'tok(texts, padding=True, padding_side="right"), or prompts of equal length'
         yield Hit(

@@ -62,8 +62,13 @@ def missing_pad_token(state: PadState) -> Iterator[Hit]:
         fix = repair(state, "auto") if alternatives(state) else own_pad(state)
     else:
         fix = f'{repair(state, "eos")} to generate; padfix.ensure_pad(model, tok, strategy="add") to train'
+    # a bare tokenizer.json names no class, and the one that config.json stands for may bring a pad (BERT, GPT-NeoX)
+    classless = not state.live and not state.has_model and state.eos is None
+    unsure = "; no config.json beside it names a class, which may bring one" if classless else ""
     yield Hit(
-        f"the tokenizer ({show(state.n_tokens)} tokens) has no pad token{alternatives(state)}", "pad", fix
+        f"the tokenizer ({show(state.n_tokens)} tokens) has no pad token{alternatives(state)}{unsure}",
+        "pad",
+        fix,
     )
 
 

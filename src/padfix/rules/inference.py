@@ -116,7 +116,7 @@ def wrong_padding_side(state: PadState) -> Iterator[Hit]:
         return
     silent: dict[Task, Severity | None] = {"generation": None, "training": None, "classification": None}
     if state.padding_side == "right":
-        if state.head == "causal" and not state.has("recurrent"):
+        if state.head == "causal" and not state.has("leaks-state"):
             declared = state.live or state.where("padding_side") is not None
             yield Hit(
                 "the tokenizer pads on the right; a decoder continues a prompt from its right end",

@@ -7,6 +7,7 @@ from typing import Final
 
 from padfix.rules.registry import Hit, also, as_id, bare, rule, show
 from padfix.rules.remedies import own_pad, repair
+from padfix.traits import traits_of
 from padfix.types import PadState, Severity, Token, Verdict
 
 HUGE: Final = 10.0  # a row norm this many times the median one overflows fp16 long before the others do
@@ -262,7 +263,7 @@ def input_output_row_mismatch(state: PadState) -> Iterator[Hit]:
     ## References
     huggingface/transformers#45276, huggingface/transformers#25729, huggingface/transformers#33819
     """
-    if state.quantized or state.sharded or state.is_encoder_decoder or state.has("unequal-rows"):
+    if state.quantized or state.sharded or state.is_encoder_decoder or _unequal_by_design(state):
         return
     if state.head not in ("causal", "masked") or state.input_rows is None:
         return
@@ -494,6 +495,11 @@ def no_longer_tied(state: PadState, base: PadState) -> Iterator[Hit]:
     """The base ties input and output, this checkpoint does not."""
     if base.tied and state.tied is False:
         yield Hit("the base ties input and output matrix, this checkpoint has two", "tied", None, "warning")
+
+
+def _unequal_by_design(state: PadState) -> bool:
+    whole = (state.model_type or "").removesuffix("_text_model")  # a text part alone is built like the whole
+    return state.has("unequal-rows") or "unequal-rows" in traits_of(whole)
 
 
 def input_limit(state: PadState) -> tuple[int | None, str]:
