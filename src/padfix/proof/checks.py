@@ -15,11 +15,24 @@ from padfix.types import Check, Plan
 SPREAD = "standard deviations"
 
 
-def weights_kept(before: tuple[Fingerprint, ...], after: tuple[Fingerprint, ...], plan: Plan | None) -> Check:
-    """Every row that existed keeps every bit, in every vocabulary matrix; the pad's own row if the plan says so."""
+def weights_kept(
+    before: tuple[Fingerprint, ...],
+    after: tuple[Fingerprint, ...],
+    plan: Plan | None,
+    *,
+    untied: bool = False,
+) -> Check:
+    """Every row that existed keeps every bit, in every vocabulary matrix; the pad's own row if the plan says so.
+
+    ``untied``: the input and output matrices were one before, and are two now: the next training step moves
+    them apart, so that counts as a failure too.
+    """
     exempt = _overwritten(plan)
+    inputs = next((id(mark.sums) for mark in before if mark.role == "input"), None)
     now = {mark.name: mark for mark in after}
     problems: list[str] = []
+    if untied:
+        problems.append("the tie between the input and the output matrix is broken")
     changed = 0
     for old in before:
         new = now.get(old.name)
@@ -33,7 +46,8 @@ def weights_kept(before: tuple[Fingerprint, ...], after: tuple[Fingerprint, ...]
             problems.append(f"{old.name} was {old.dtype}, is {new.dtype}")
         else:
             differs = (new.sums[: old.rows].to(old.sums.device) != old.sums).nonzero().flatten().tolist()
-            differs = [row for row in differs if row not in exempt]
+            if id(old.sums) == inputs:  # the input matrix, or the output matrix that is tied to it
+                differs = [row for row in differs if row not in exempt]
             changed += len(differs)
             if differs:
                 shown = ", ".join(map(str, differs[:4])) + (", ..." if len(differs) > 4 else "")

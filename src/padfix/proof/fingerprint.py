@@ -19,6 +19,7 @@ class Fingerprint:
     """The checksums of one vocabulary tensor: its dotted name, rows and one 64-bit sum per row."""
 
     name: str
+    role: str  # "input", "output", "bias" or "other"
     rows: int
     dtype: str
     sums: Any  # int64 tensor of shape (rows,)
@@ -45,7 +46,13 @@ def fingerprints(model: Any) -> tuple[tuple[Fingerprint, ...], tuple[str, ...]]:
         if id(tensor) not in done:
             done[id(tensor)] = row_sums(tensor, matrix.dim)
         found.append(
-            Fingerprint(matrix.name, matrix.rows, str(tensor.dtype).removeprefix("torch."), done[id(tensor)])
+            Fingerprint(
+                matrix.name,
+                matrix.role,
+                matrix.rows,
+                str(tensor.dtype).removeprefix("torch."),
+                done[id(tensor)],
+            )
         )
     return tuple(found), tuple(unread)
 

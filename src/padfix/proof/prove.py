@@ -32,6 +32,7 @@ class Baseline:
     texts: tuple[str, ...]
     encodings: tuple[tuple[int, ...], ...] | None  # None: the tokenizer does not encode plain text
     fingerprints: tuple[Fingerprint, ...] = ()
+    tied: bool | None = None
     probe: Probe | None = None
     outputs: Outputs | None = None
     untested: tuple[str, ...] = ()
@@ -43,6 +44,7 @@ def capture(model: Any, tok: Any, *, texts: Sequence[str] | None = None) -> Base
     ``model`` may be None. Nothing is changed; one forward pass is run.
     """
     from padfix.read.live import text_tokenizer
+    from padfix.read.vocabulary import vocabulary
 
     chosen = tuple(texts) if texts else TEXTS
     encodings = _encodings(text_tokenizer(tok), chosen)
@@ -50,13 +52,14 @@ def capture(model: Any, tok: Any, *, texts: Sequence[str] | None = None) -> Base
         return Baseline(chosen, encodings)
     subject = subject_of(model, tok)
     marks, unread = fingerprints(subject.model)
+    tied = vocabulary(subject.model).tied
     try:
         with quiet(subject):
             probe, first = unpadded(subject, make_probe(subject, texts))
     except ProbeError as problem:
-        return Baseline(chosen, encodings, marks, untested=(*unread, f"before the fix: {problem}"))
+        return Baseline(chosen, encodings, marks, tied, untested=(*unread, f"before the fix: {problem}"))
     values = tuple(first.at(n).clone() for n, row in enumerate(first.rows) if row.kind == "full")
-    return Baseline(chosen, encodings, marks, probe, Outputs(values, first.scores), unread)
+    return Baseline(chosen, encodings, marks, tied, probe, Outputs(values, first.scores), unread)
 
 
 def _encodings(tok: Any, texts: Sequence[str]) -> tuple[tuple[int, ...], ...] | None:
@@ -84,6 +87,7 @@ def prove(
     ``attention`` and ``generate`` add the checks ``attention-zero`` and ``generation-kept``.
     """
     from padfix.read.live import text_tokenizer
+    from padfix.read.vocabulary import vocabulary
 
     text_tok = text_tokenizer(tok)
     chosen = baseline.texts if baseline is not None else tuple(texts) if texts else TEXTS
@@ -105,7 +109,8 @@ def prove(
         untested += baseline.untested
         if baseline.fingerprints:
             now, _ = fingerprints(subject.model)
-            found.insert(0, checks.weights_kept(baseline.fingerprints, now, plan))
+            untied = bool(baseline.tied) and not vocabulary(subject.model).tied
+            found.insert(0, checks.weights_kept(baseline.fingerprints, now, plan, untied=untied))
     with quiet(subject):
         asked = _model_checks(subject, baseline, plan, texts, sides, attention, generate)
     return Verdict(

@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from padfix.traits import traits_of
 from padfix.types import Head
@@ -89,7 +89,7 @@ def subject_of(model: Any, tok: Any) -> Subject:
         value
         for config in nested_configs(inner.config)
         for name in _LENGTHS
-        if isinstance(value := getattr(config, name, None), int) and value > 8
+        if isinstance(value := vars(config).get(name), int) and value > 8
     ]
     model_type = getattr(inner.config, "model_type", "") or ""
     text_type = getattr(text_configs(inner.config)[0], "model_type", "")
@@ -146,6 +146,9 @@ def _position_offset(model: Any) -> int:
     return 0
 
 
+_WANTED: Final = {"return_dict": True, "use_cache": False, "output_attentions": False, "output_hidden_states": False}
+
+
 @contextlib.contextmanager
 def quiet(subject: Subject) -> Iterator[None]:
     """Run probes inside: evaluation mode, no gradients, fixed seeds; everything is put back afterwards."""
@@ -153,17 +156,11 @@ def quiet(subject: Subject) -> Iterator[None]:
     from transformers.utils import logging
 
     model = subject.model
-    modules = list(model.modules())
-    attributes = [(m, _plain(m), dict(m._buffers)) for m in modules]
+    # Modules too: BigBird swaps its attention for another on short rows, and recording attention leaves hooks.
+    modules = [(vars(m), _plain(m), _tables(m)) for m in list(model.modules())]
     configs = [(c, dict(vars(c))) for c in nested_configs(model.config)]
     settings = getattr(model, "generation_config", None)
     kept_settings = dict(vars(settings)) if settings is not None else {}
-    # BigBird swaps whole submodules when a row is short; only its own method swaps them back.
-    swaps = [
-        (m, m.attention_type)
-        for m in modules
-        if hasattr(m, "set_attention_type") and hasattr(m, "attention_type")
-    ]
     verbosity = logging.get_verbosity()
     kind = getattr(subject.device, "type", "cpu")
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
@@ -177,38 +174,38 @@ def quiet(subject: Subject) -> Iterator[None]:
             warnings.simplefilter("ignore")
             logging.set_verbosity(logging.CRITICAL)
             model.eval()
-            for config, _ in configs:
-                config.return_dict = True
-                if hasattr(config, "use_cache"):
-                    config.use_cache = False
+            for config, values in configs:
+                # Straight into the dictionary: some configs refuse or reinterpret a global attribute.
+                vars(config).update({name: on for name, on in _WANTED.items() if name in values})
             yield
     finally:
         logging.set_verbosity(verbosity)
-        for module, kept in swaps:
-            if module.attention_type != kept:
-                module.set_attention_type(kept)
-        for module, plain, buffers in attributes:
-            _restore(vars(module), plain, _is_plain)
-            _restore(module._buffers, buffers)
+        for live, plain, tables in modules:
+            _restore(live, {**plain, **{name: live[name] for name in tables}})
+            for name, kept in tables.items():
+                _restore(live[name], kept)
         for config, values in configs:
             _restore(vars(config), values)
         if settings is not None:
             _restore(vars(settings), kept_settings)
 
 
-_TABLES = ("_parameters", "_modules", "_buffers")
-
-
-def _is_plain(name: str, value: Any) -> bool:
-    return name not in _TABLES and "hooks" not in name
+def _tables(module: Any) -> dict[str, dict[Any, Any]]:
+    """A module's own registries: parameters, buffers, modules, hooks."""
+    return {
+        name: dict(value)
+        for name, value in vars(module).items()
+        if isinstance(value, dict) and (name in ("_parameters", "_buffers", "_modules") or "hooks" in name)
+    }
 
 
 def _plain(module: Any) -> dict[str, Any]:
-    return {name: value for name, value in vars(module).items() if _is_plain(name, value)}
+    tables = _tables(module)
+    return {name: value for name, value in vars(module).items() if name not in tables}
 
 
-def _restore(live: dict[str, Any], kept: dict[str, Any], of: Any = lambda name, value: True) -> None:
-    for name in [n for n, v in live.items() if n not in kept and of(n, v)]:
+def _restore(live: dict[Any, Any], kept: dict[Any, Any]) -> None:
+    for name in [name for name in live if name not in kept]:
         del live[name]
     for name, value in kept.items():
         if name not in live or live[name] is not value:
