@@ -42,21 +42,31 @@ def audit(
 ) -> Report:
     """Audit one source: a folder, a repository in the local cache, or ``org/name[@revision]`` on a hub.
 
+    A path wins over a name; a name is a hub's to answer unless ``HF_HUB_OFFLINE`` is set, and then the
+    cache's. On a hub an audit spends at most 4 requests and 300 kB (`padfix.hub.run.Options` for more).
+
     Reads JSON and safetensors headers only: no weights, no pickle, no code of the repository, no torch.
     ``task`` is ``generation``, ``training``, ``classification`` or ``serving`` (default: what the
     architecture is for); ``select`` and ``ignore`` hold codes, prefixes of codes or rule names.
 
     Raises `SourceError` when the source cannot be read, `ConfigError` for an unknown task or code.
     """
+    from padfix.hub.run import Options, audit_remote, is_remote
     from padfix.read.repo import read_repo
     from padfix.rules import check
 
+    if isinstance(source, str) and is_remote(source):
+        return audit_remote(source, Options(task=task, select=_codes(select), ignore=_codes(ignore)))
     opened = open_source(source) if isinstance(source, (str, os.PathLike)) else source
     state = read_repo(opened)
     findings = check(state, task=task, select=select, ignore=ignore)
     return Report(
         opened.name, state, findings, tuple(Skip(opened.name, problem) for problem in state.problems)
     )
+
+
+def _codes(chosen: str | Iterable[str] | None) -> str | tuple[str, ...] | None:
+    return chosen if chosen is None or isinstance(chosen, str) else tuple(chosen)
 
 
 def audit_many(
@@ -139,7 +149,7 @@ def repositories_under(root: str | os.PathLike[str]) -> Iterator[str | Skip]:
     for folder, folders, files in os.walk(root, onerror=unreadable.append):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _NOT_WALKED)
         if _is_repository(folder, files):
-            yield folder
+            yield folder.removeprefix("./") or folder
         while unreadable:
             error = unreadable.pop()
             yield Skip(str(error.filename), f"cannot be listed: {error.strerror}")

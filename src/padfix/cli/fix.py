@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _EPILOG = console.examples(
     "padfix fix ./checkpoint --dry-run",
     "padfix fix ./checkpoint --strategy eos",
+    "padfix fix org/name --create-pr",
     "padfix fix ./checkpoint --pad-token '<|finetune_right_pad_id|>' -o ./fixed",
 )
 
@@ -26,7 +27,9 @@ def register(app: typer.Typer) -> None:
 
 
 def fix(
-    folder: Annotated[Path, typer.Argument(help="The checkpoint's folder.", show_default=False)],
+    folder: Annotated[
+        Path, typer.Argument(help="The checkpoint's folder, or org/name on a hub.", show_default=False)
+    ],
     strategy: Annotated[
         str,
         typer.Option(
@@ -51,6 +54,12 @@ def fix(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Show the change and write nothing.")
     ] = False,
+    create_pr: Annotated[
+        bool,
+        typer.Option(
+            "--create-pr", help="For org/name: open a pull request on the hub; a dry run without --yes."
+        ),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before writing in place.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the diff.")] = False,
     color: Annotated[str, typer.Option("--color", metavar="WHEN", help="auto, always or never.")] = "auto",
@@ -67,6 +76,12 @@ def fix(
     from padfix.write import checkpoint
 
     colour = console.coloured(sys.stdout, console.colour_choice(color))
+    if _on_a_hub(folder):
+        _fix_on_hub(
+            str(folder), strategy, pad_token, colour, send=create_pr and not dry_run, asked=yes, quiet=quiet
+        )
+    if create_pr:
+        console.fail(f"--create-pr needs a repository on a hub, like org/name; {safe(folder)} is a folder")
     repair = checkpoint.plan_repair(folder, strategy, pad_token=pad_token)
     console.out(_painted(repair.diff(), colour))
     if not quiet:
@@ -84,6 +99,48 @@ def fix(
     if not quiet and repair and not dry_run and output is None:
         console.note(f"check it with: padfix check {safe(folder)}")
     raise console.Exit(console.FOUND if errors else console.CLEAN)
+
+
+def _on_a_hub(folder: Path) -> bool:
+    from padfix.hub.run import is_remote
+
+    return is_remote(str(folder))
+
+
+def _fix_on_hub(
+    spec: str, strategy: str, pad_token: str | None, colour: bool, *, send: bool, asked: bool, quiet: bool
+) -> NoReturn:
+    """Show the repair of a hub repository; open a pull request with it where that was asked for."""
+    from padfix.hub.pull_request import propose
+    from padfix.hub.run import Options
+    from padfix.render import plain
+    from padfix.render.escape import safe
+
+    options = Options(requests=None, n_bytes=None)
+    with propose(spec, options, strategy, pad_token=pad_token) as proposal:
+        console.out(_painted(proposal.repair.diff(), colour))
+        if not quiet:
+            console.note(plain.plan_text(proposal.repair.plan))
+        if not proposal:
+            done = "nothing to change"
+        elif send and (asked or _confirmed(f"open a pull request on {safe(proposal.repo)}?")):
+            done = f"opened {safe(proposal.open(options))}"
+        elif send:
+            done = "dry run, nothing sent; --yes opens the pull request"
+        else:
+            done = "dry run, nothing sent; --create-pr opens a pull request with this"
+        if not quiet:
+            console.note(done)
+        errors = [finding for finding in proposal.repair.findings if finding.severity == "error"]
+    raise console.Exit(console.FOUND if errors else console.CLEAN)
+
+
+def _confirmed(question: str) -> bool:
+    """Ask, where there is somebody to answer."""
+    if sys.stdin is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    console.note(f"{question} [y/N]")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _write(repair: Repair, output: Path | None, *, dry_run: bool, asked: bool) -> str:

@@ -34,7 +34,8 @@ class Meter:
         if self._bar is None and time.monotonic() - self._start > _DELAY:
             self._begin()
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=self.done, source=safe(source, limit=60))
+            rate = f"{self.done / max(0.001, time.monotonic() - self._start):.1f}/s"
+            self._bar.update(self._task, completed=self.done, rate=rate, source=safe(source, limit=60))
 
     def close(self) -> None:
         """Remove the line."""
@@ -50,10 +51,11 @@ class Meter:
             TextColumn("auditing"),
             BarColumn(),
             MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
             TextColumn("{task.fields[source]}", markup=False),
             console=Console(stderr=True, markup=False, highlight=False),
             transient=True,
         )
-        self._task = self._bar.add_task("", total=self.total, source="")
+        self._task = self._bar.add_task("", total=self.total, source="", rate="")
         self._bar.start()

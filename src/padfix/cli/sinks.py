@@ -6,12 +6,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 from padfix.cli import console
 from padfix.errors import ConfigError
 from padfix.render import FORMATS, Format
 from padfix.types import Report
+
+if TYPE_CHECKING:
+    from padfix.hub.parquet import ParquetFile
 
 
 @dataclass
@@ -67,15 +70,47 @@ class Sink:
         self.file.flush()
 
 
+class ParquetSink(Sink):
+    """``-f parquet:FILE``: one row per repository, for queries over whole hubs."""
+
+    rows: ParquetFile | None = None
+
+    def open(self) -> None:
+        """Begin the file. Raises `MissingDependencyError` without pyarrow, `SourceError`."""
+        from padfix.hub.parquet import ParquetFile
+
+        if self.path is None:
+            raise ConfigError("-f parquet needs a file: -f parquet:FILE")
+        self.rows = ParquetFile(self.path)
+
+    def add(self, report: Report) -> None:
+        """Take one report."""
+        assert self.rows is not None
+        self.rows.add({**report.to_dict(), "ok": report.ok})
+
+    def close(self) -> None:
+        """Finish the file."""
+        assert self.rows is not None
+        self.rows.close()
+
+
+PARQUET: Final = Format(
+    "parquet", "one row per repository, for queries over whole hubs (needs padfix[parquet])"
+)
+
+
 def parse(
     specs: Sequence[str], output: Path | None, colour: console.Choice, *, verbose: bool = False
 ) -> list[Sink]:
     """The sinks that ``-f`` and ``-o`` ask for; text on stdout by default. Raises `ConfigError`."""
-    sinks = []
+    sinks: list[Sink] = []
     for spec in specs or ["text"]:
         name, colon, path = spec.partition(":")
+        if name == PARQUET.name and (not colon or path):
+            sinks.append(ParquetSink(PARQUET, Path(path) if path else None))
+            continue
         if name not in FORMATS:
-            raise ConfigError(f"unknown format {name!r}; there are {', '.join(FORMATS)}")
+            raise ConfigError(f"unknown format {name!r}; there are {', '.join((*FORMATS, PARQUET.name))}")
         if colon and not path:
             raise ConfigError(f"-f {spec}: no path after the colon")
         sinks.append(Sink(FORMATS[name], Path(path) if path else None, verbose=verbose))

@@ -135,7 +135,7 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
 
 
 def report_from(record: Mapping[str, Any]) -> Report:
-    """A report as tables and pages show it: findings, skips, and of the state the type and the special tokens.
+    """A report as tables and pages show it: findings, skips, and of the state the type, pad and EOS.
 
     >>> report_from({"source": "gpt2", "state": None, "findings": [], "skipped": []})
     Report(source='gpt2', state=None, findings=(), skipped=())
@@ -143,12 +143,12 @@ def report_from(record: Mapping[str, Any]) -> Report:
     state = record.get("state")
     kept = None
     if isinstance(state, dict):
-        tokens = {
-            role: Token(**state[role])
-            for role in ("pad", "eos", "unk", "bos")
-            if isinstance(state.get(role), dict)
-        }
-        kept = PadState(source=str(state.get("source") or ""), model_type=state.get("model_type"), **tokens)
+        pad, eos = (
+            Token(**state[role]) if isinstance(state.get(role), dict) else None for role in ("pad", "eos")
+        )
+        kept = PadState(
+            source=str(state.get("source") or ""), model_type=state.get("model_type"), pad=pad, eos=eos
+        )
     findings = tuple(Finding(**finding) for finding in record.get("findings", ()))
     return Report(record["source"], kept, findings, tuple(Skip(**skip) for skip in record.get("skipped", ())))
 

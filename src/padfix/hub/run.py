@@ -44,8 +44,8 @@ class Options:
     pause: float = 0.5
     timeout: float = 30.0
     task: str | None = None
-    select: tuple[str, ...] | None = None
-    ignore: tuple[str, ...] | None = None
+    select: str | tuple[str, ...] | None = None
+    ignore: str | tuple[str, ...] | None = None
 
     def client(self) -> Client:
         """A client with these settings. Raises `MissingDependencyError` where huggingface_hub is too old."""
@@ -92,6 +92,16 @@ def audit_one(spec: str, client: Client, options: Options, cache: BlobCache | No
     return Report(spec, state, findings, (Skip(spec, moved),) if source.listing.id != asked else ())
 
 
+def audit_remote(spec: str, options: Options) -> Report:
+    """Audit one repository of a hub with a client of its own. Raises `SourceError`."""
+    try:
+        return audit_one(spec, options.client(), options, BlobCache() if options.cache else None)
+    except HubError as error:
+        if error.kind == "not-found":
+            raise HubError("not-found", f"{error.detail}; and there is no such folder here") from error
+        raise
+
+
 def report_of(spec: Spec, client: Client, options: Options, cache: BlobCache | None = None) -> Report:
     """`audit_one`, with every refusal as a report whose `Skip` begins with the kind of refusal."""
     if isinstance(spec, Report):
@@ -101,7 +111,9 @@ def report_of(spec: Spec, client: Client, options: Options, cache: BlobCache | N
     try:
         return audit_one(spec, client, options, cache)
     except HubError as error:
-        return Report(spec, None, (), (Skip(spec, str(error)),))
+        return Report(
+            spec, None, (), (Skip(spec, f"{error.kind}: {error.detail.removeprefix(f'{spec}: ')}"),)
+        )
     except SourceError as error:
         return Report(spec, None, (), (Skip(spec, f"unreadable: {error}"),))
     except Exception as error:  # noqa: BLE001 (one repository's surprise must not end a run over a million)
