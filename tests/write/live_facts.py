@@ -60,7 +60,9 @@ def plain(value: Any) -> Any:
         return [plain(v) for v in value]
     if isinstance(value, PretrainedConfig) or type(value).__name__ in ("Trie", "ExtensionsTrie"):
         return plain(vars(value))
-    if isinstance(value, (str, int, float, bool, type(None), set, frozenset)):
+    if isinstance(value, (set, frozenset)):
+        return set(value)
+    if isinstance(value, (str, int, float, bool, type(None))):
         return value
     return f"{type(value).__name__} {id(value)}" if type(value).__name__ != "AddedToken" else repr(value)
 

@@ -83,14 +83,17 @@ class Transaction:
         names = snapshot.changed() if snapshot is not None else ()
         put_back = snapshot.undo_of(names) if snapshot is not None else None
         count = len(tokenizer)
-        anything = bool(journal)
+        anything, begun = bool(journal), False
 
         def undo() -> None:
+            nonlocal begun
             if anything and not journal:
                 raise PadfixError("cannot undo: it was undone already")
-            if put_back is not None and pad is not None:
-                refuse_if_edited(tokenizer, count, pad)
-            _refuse_trained(model, marks)
+            if not begun:  # one that was interrupted goes on where it was
+                if put_back is not None and pad is not None:
+                    refuse_if_edited(tokenizer, count, pad)
+                _refuse_trained(model, marks)
+            begun = True
             journal.roll_back()
 
         if put_back is not None:
