@@ -9,7 +9,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "padfix"
 
 # lower number = lower layer; a module may import from its own layer and below
 LAYERS = {
-    "errors": 0, "types": 1, "traits": 2, "candidates": 3, "read": 4, "strategies": 5, "rules": 5, "write": 6,
+    "errors": 0, "types": 1, "traits": 2, "candidates": 3, "vetting": 3, "edits": 4, "projection": 4, "read": 4, "strategies": 5, "rules": 5, "write": 6,
     "render": 5, "proof": 7, "training": 7, "config": 5, "auditing": 8, "hub": 8, "api": 9, "testing": 10, "cli": 11, "__init__": 12, "__main__": 12,
 }  # fmt: skip
 # records print themselves: `Plan.project` and the `__str__` methods reach up, at call time

@@ -7,15 +7,15 @@ property-tested before anything is written. Adding one is a function with ``@str
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from padfix.candidates import with_added
+from padfix.edits import Init, agree, growth, pad_row_edit
 from padfix.errors import StrategyError
-from padfix.types import ABSENT, Candidate, ConfigId, Edit, PadRow, PadState, Plan, Token
+from padfix.types import Edit, PadState, Plan, Token
+from padfix.vetting import against, conflicts, fixed_config, identity, outside, row_meaning
 
-Init = Literal["mean", "zero"]
 Fault = Literal["missing", "no-id", "negative", "out-of-range", "eos"]
 
 NEW_NAMES: Final = ("[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<|pad_token|>")
@@ -76,7 +76,7 @@ def plan(
     wants_other = pad_token is not None and (state.pad is None or state.pad.text != pad_token)
     if fault is None and not wants_other:
         return _keep(state, strategy, options)
-    if state.pad is not None and (reason := _identity(state)) and (fault is None or fault == "eos"):
+    if state.pad is not None and (reason := identity(state)) and (fault is None or fault == "eos"):
         if wants_other:
             raise StrategyError(
                 f"the pad {state.pad} must stay: {reason}. No other pad keeps this model's outputs."
@@ -149,7 +149,7 @@ def _eos(state: PadState, options: Options) -> Plan:
     eos = state.eos
     if eos is None or eos.id is None:
         raise StrategyError("the tokenizer has no EOS token with an id, so it cannot be reused as pad")
-    if why := _outside(eos, state):
+    if why := outside(eos, state):
         raise StrategyError(f"EOS {eos} cannot be the pad: {why}")
     if options.init is not None:
         raise StrategyError(
@@ -163,7 +163,7 @@ def _eos(state: PadState, options: Options) -> Plan:
     reasons = [f"reuses the tokenizer's own EOS {eos}: no weight changes"]
     if len(state.eos_ids) > 1:
         reasons.append(f"of the end ids {list(state.eos_ids)} the tokenizer's own is taken")
-    return Plan("eos", "eos", eos, _agree(state, eos, as_eos=True), tuple(reasons), _eos_warnings(state, eos))
+    return Plan("eos", "eos", eos, agree(state, eos, as_eos=True), tuple(reasons), _eos_warnings(state, eos))
 
 
 @strategy("unk")
@@ -192,7 +192,7 @@ def _spare(state: PadState, options: Options) -> Plan:
         raise StrategyError(
             f"no spare row: the next id is {new.id} and the smallest vocabulary matrix has {rows} rows"
         )
-    edits = (Edit("tokenizer", "added_token", None, new), *_agree(state, new))
+    edits = (Edit("tokenizer", "added_token", None, new), *agree(state, new))
     return Plan(
         "spare",
         "spare",
@@ -217,11 +217,11 @@ def _add(state: PadState, options: Options) -> Plan:
             f"{state.model_type} has no input matrix with a row per token ({', '.join(state.architectures)}), so there is "
             "nothing to grow. Use 'eos', 'unk' or 'reserved'"
         )
-    growth = tuple(_growth(state, new, options.multiple_of))
+    rows = tuple(growth(state, new, options.multiple_of))
     reasons = [f"adds {new.text!r} as id {new.id}"]
-    if growth:
+    if rows:
         grown = ", ".join(
-            f"{e.key.replace('_', ' ')} {e.before} -> {e.after}" for e in growth if e.target == "weights"
+            f"{e.key.replace('_', ' ')} {e.before} -> {e.after}" for e in rows if e.target == "weights"
         )
         reasons.append(f"grows {grown}, new rows: {_INIT[init]}")
     elif state.rows is not None:
@@ -231,8 +231,8 @@ def _add(state: PadState, options: Options) -> Plan:
         warnings = (
             f"there is no model here: its embeddings need at least {(new.id or 0) + 1} rows for this tokenizer",
         )
-    edits = (Edit("tokenizer", "added_token", None, new), *growth, *_agree(state, new))
-    if options.init is not None and state.has_model and not any(e.key == "input_rows" for e in growth):
+    edits = (Edit("tokenizer", "added_token", None, new), *rows, *agree(state, new))
+    if options.init is not None and state.has_model and not any(e.key == "input_rows" for e in rows):
         edits = (
             *edits,
             Edit("weights", "pad_row", "kept", options.init),
@@ -267,10 +267,10 @@ def _exactly(state: PadState, name: str, text: str, options: Options) -> Plan:
             f"pad_token={text!r} is not in the vocabulary of {state.tokenizer_class or 'the tokenizer'} "
             f"({state.n_tokens} tokens); use strategy='add' to add it, which needs a new embedding row"
         )
-    against = _against(found, state)
-    if against:
-        raise StrategyError(f"pad_token={text!r} cannot be the pad: {'; '.join(against)}")
-    edits = (*_agree(state, found.token), *_pad_row_edit(state, found.token, options.init))
+    reasons = against(found, state)
+    if reasons:
+        raise StrategyError(f"pad_token={text!r} cannot be the pad: {'; '.join(reasons)}")
+    edits = (*agree(state, found.token), *pad_row_edit(state, found.token, options.init))
     return Plan(name, "named", found.token, edits, (f"uses {found.token}, as asked",))
 
 
@@ -280,16 +280,16 @@ def _exactly(state: PadState, name: str, text: str, options: Options) -> Plan:
 def _keep(state: PadState, name: str, options: Options) -> Plan:
     assert state.pad is not None
     reasons = [f"keeps the pad {state.pad}: it is valid and distinct"]
-    edits = _agree(state, state.pad)
+    edits = agree(state, state.pad)
     if options.init is not None and state.has_model:
-        if meaning := _row_meaning(state, state.pad):
+        if meaning := row_meaning(state, state.pad):
             if name != "add":
                 raise StrategyError(
                     f"init={options.init!r} would overwrite the input row of {state.pad}: {meaning}"
                 )
             reasons.append(f"no row is added, and its own row stays: {meaning}")
         else:
-            row = tuple(_pad_row_edit(state, state.pad, options.init))
+            row = tuple(pad_row_edit(state, state.pad, options.init))
             edits = (*edits, *row)
             done = "sets its own input row to" if row else "its own input row is already the"
             reasons.append(f"{done} {options.init}, as asked")
@@ -302,7 +302,7 @@ def _explain_eos(state: PadState) -> Plan:
     """auto keeps a pad that works; EOS as pad works, and the user must know what it means."""
     assert state.pad is not None
     better = next(
-        (c for c in state.candidates if c.kind in ("config", "named", "reserved") and not _against(c, state)),
+        (c for c in state.candidates if c.kind in ("config", "named", "reserved") and not against(c, state)),
         None,
     )
     if better is not None:
@@ -324,10 +324,10 @@ def _existing(state: PadState, kind: str, rung: str, extra: tuple[Init, ...]) ->
     for candidate in state.candidates:
         if candidate.kind != kind:
             continue
-        against = _against(candidate, state)
-        if not against:
+        reasons = against(candidate, state)
+        if not reasons:
             token = candidate.token
-            edits = (*_agree(state, token), *(e for init in extra for e in _pad_row_edit(state, token, init)))
+            edits = (*agree(state, token), *(e for init in extra for e in pad_row_edit(state, token, init)))
             why = f"; {candidate.evidence[0]}" if candidate.evidence else ""
             return Plan(
                 rung,
@@ -336,60 +336,17 @@ def _existing(state: PadState, kind: str, rung: str, extra: tuple[Init, ...]) ->
                 edits,
                 (f"reuses {token}{why}: no weight changes" if not extra else f"reuses {token}{why}",),
             )
-        tried.append(f"{candidate.token}: {', '.join(against)}")
+        tried.append(f"{candidate.token}: {', '.join(reasons)}")
     label = {"config": "no usable pad declared by the config", "named": "no usable token named as a pad",
              "reserved": "no usable reserved token", "unk": "no usable unk token"}[kind]  # fmt: skip
     shown = tried[:3] + ([f"and {len(tried) - 3} more"] if len(tried) > 3 else [])
     raise StrategyError(f"{label}" + (f" ({'; '.join(shown)})" if shown else ""))
 
 
-def _against(candidate: Candidate, state: PadState) -> tuple[str, ...]:
-    """Everything that speaks against a candidate: the tokenizer's evidence and the model's."""
-    return (*candidate.refused, *_conflicts(candidate.token, state))
-
-
-def _conflicts(token: Token, state: PadState) -> Iterable[str]:
-    if token.id is None:
-        yield "it is not in the vocabulary"
-        return
-    if token.id in state.eos_ids:
-        yield "it ends a text (an EOS or stop id)"
-    if state.bos is not None and token.id == state.bos.id:
-        yield "it is BOS"
-    for role, special in state.specials:
-        if role in ("cls", "sep", "mask") and special.id == token.id:
-            yield f"it is {role.upper()}"
-        elif role not in ("additional", "cls", "sep", "mask") and special.id == token.id:
-            yield f"it is the tokenizer's {role} token"
-    for key, value in state.config_token_ids:
-        # T5, Marian and Pegasus start the decoder with their pad, and declare it so
-        own = key.endswith("decoder_start_token_id") and state.text_pad_id == token.id
-        if value == token.id and not own:
-            yield f"the config gives it a meaning ({key})"
-    if why := _outside(token, state):
-        yield why
-
-
-def _outside(token: Token, state: PadState) -> str | None:
-    rows = state.rows
-    if token.id is not None and rows is not None and token.id >= rows:
-        return f"its id {token.id} is not below the {rows} rows of the smallest vocabulary matrix"
-    return None
-
-
-def _identity(state: PadState) -> str | None:
-    """Why the pad of this architecture may never become another token, if so."""
-    if state.has("positions-from-pad"):
-        return f"{state.model_type} computes its positions from the pad id"
-    if state.has("pad-is-semantic"):
-        return f"the pad's identity carries meaning in {state.model_type}"
-    return None
-
-
 def _respecting_identity(state: PadState, made: Plan) -> Plan:
     """A tokenizer without a pad may only get the one that such an architecture was built with."""
     own = state.text_pad_id
-    if (why := _identity(state)) and _fixed_config(state, own) and (made.pad is None or made.pad.id != own):
+    if (why := identity(state)) and fixed_config(state, own) and (made.pad is None or made.pad.id != own):
         raise StrategyError(
             f"the pad must be the id {own} that the config declares, because {why}; {made.pad} would change the model's "
             f"outputs. Set the tokenizer's pad to its token {own}, or load the tokenizer that belongs to this model"
@@ -405,9 +362,9 @@ def _already_there(state: PadState, options: Options) -> Plan | None:
     )
     if found is None:
         return None
-    against = _against(found, state)
-    if not against:
-        edits = (*_agree(state, found.token), *_pad_row_edit(state, found.token, options.init))
+    reasons = against(found, state)
+    if not reasons:
+        edits = (*agree(state, found.token), *pad_row_edit(state, found.token, options.init))
         return Plan(
             "add",
             "named",
@@ -418,7 +375,7 @@ def _already_there(state: PadState, options: Options) -> Plan | None:
     if options.wanted is None:
         return None  # another name will do
     raise StrategyError(
-        f"pad_token={text!r} is in the vocabulary and cannot be the pad: {'; '.join(against)}"
+        f"pad_token={text!r} is in the vocabulary and cannot be the pad: {'; '.join(reasons)}"
     )
 
 
@@ -438,7 +395,7 @@ def _new_token(state: PadState, options: Options, name: str) -> Token:
     else:
         new = Token(next((n for n in NEW_NAMES if n not in taken), f"<|pad_{state.next_id}|>"), state.next_id)
     # Mllama's config gives 128256, the id after its last token, to the image
-    meanings = [why for why in _conflicts(new, state) if why != _outside(new, state)]
+    meanings = [why for why in conflicts(new, state) if why != outside(new, state)]
     if meanings:
         raise StrategyError(
             f"strategy={name!r}: a new token gets the id {new.id}, which is taken: {'; '.join(meanings)}"
@@ -446,130 +403,8 @@ def _new_token(state: PadState, options: Options, name: str) -> Token:
     return new
 
 
-def _growth(state: PadState, new: Token, multiple_of: int | None) -> Iterable[Edit]:
-    """Rows for the new id, per matrix: never fewer than before, a matrix with spare rows untouched."""
-    assert new.id is not None
-    grown: dict[str, int] = {}
-    for key in ("input_rows", "output_rows", "output_bias_rows"):
-        rows: int | None = getattr(state, key)
-        if rows is not None and rows <= new.id:
-            grown[key] = _rounded(new.id + 1, rows, multiple_of)
-            yield Edit("weights", key, rows, grown[key])
-    # A matrix's row count is config.vocab_size in the output where the two differ (Mllama's input has 8 more).
-    after = grown.get("output_rows", grown.get("input_rows") if state.output_rows is None else None)
-    if after is not None and state.vocab_size is not None and after > state.vocab_size:
-        path = state.text_config_pad_ids[0][0] if state.text_config_pad_ids else ""
-        yield Edit(f"config.{path}" if path else "config", "vocab_size", state.vocab_size, after)
-
-
-def _rounded(needed: int, rows: int, multiple_of: int | None) -> int:
-    """Rows rounded up so that a nice vocabulary stays nice: 128256 (64 divides it) becomes 128320.
-
-    >>> _rounded(128257, 128256, None), _rounded(50258, 50257, None), _rounded(33, 32, 8)
-    (128320, 50258, 40)
-    """
-    step = multiple_of if multiple_of is not None else min(64, rows & -rows) if rows else 1
-    return -(-needed // step) * step
-
-
-def _agree(state: PadState, pad: Token, *, as_eos: bool = False) -> tuple[Edit, ...]:
-    """The edits that make every place name this pad."""
-    edits: list[Edit] = []
-    if state.pad != pad:
-        edits.append(Edit("tokenizer", "pad_token", state.pad, pad))
-    if not state.has_model:
-        return tuple(edits)
-    edits.extend(_config_edits(state, _config_value(state, pad, as_eos)))
-    if (
-        state.has_generation_config
-        and not _fixed_config(state, state.generation_pad_id)
-        and state.generation_pad_id != pad.id
-    ):
-        edits.append(Edit("generation_config", "pad_token_id", state.generation_pad_id, pad.id))
-    edits.extend(_padding_idx_edit(state, pad, as_eos))
-    return tuple(edits)
-
-
-def _config_value(state: PadState, pad: Token, as_eos: bool) -> int | None:
-    """What config.pad_token_id should be.
-
-    A causal model that builds ``padding_idx`` from the config gets None with pad = EOS: written there
-    it comes back after a reload as ``padding_idx = eos``, and the gradient of the EOS input row is
-    exactly 0.0 from then on. A classifier needs the id to find the last real token.
-    """
-    if as_eos and state.head == "causal" and state.has("padding-idx-from-config"):
-        return None
-    return pad.id
-
-
-def _config_edits(state: PadState, value: int | None) -> Iterable[Edit]:
-    for path, now in state.text_config_pad_ids:
-        if _differs(now, value) and not _stays(state, now, value):
-            yield Edit(f"config.{path}", "pad_token_id", now, value)
-    now = state.config_pad_id
-    # transformers 5 gives some composite configs no such key at the top: what is not there is not added
-    if (now is ABSENT and state.text_config_pad_ids) or not _differs(now, value) or _stays(state, now, value):
-        return
-    yield Edit("config", "pad_token_id", now, value)
-
-
-def _differs(now: ConfigId, value: int | None) -> bool:
-    return now != value and not (now is ABSENT and value is None)
-
-
-def _stays(state: PadState, now: ConfigId, value: int | None) -> bool:
-    """True where a config's id is left as it is, although the tokenizer's pad is another.
-
-    With pad = EOS no id belongs there, but one that is not an end id freezes no EOS row; some configs
-    cannot hold null at all (ModernBERT's decoder), and some models read the id (Gemma 4).
-    """
-    harmless = value is None and isinstance(now, int) and now not in state.eos_ids and _usable(state, now)
-    return harmless or _fixed_config(state, now)
-
-
-def _usable(state: PadState, value: ConfigId) -> bool:
-    rows = state.rows
-    return isinstance(value, int) and value >= 0 and (rows is None or value < rows)
-
-
-def _fixed_config(state: PadState, now: ConfigId) -> bool:
-    """True where the config's pad id has a meaning of its own and must not follow the tokenizer's."""
-    return _usable(state, now) and _identity(state) is not None
-
-
-def _padding_idx_edit(state: PadState, pad: Token, as_eos: bool) -> Iterable[Edit]:
-    """Move a live ``padding_idx`` that would stop another token's input row from training."""
-    now = state.padding_idx
-    if now is None or state.has("positions-from-pad"):
-        return
-    if as_eos:
-        if now == pad.id:
-            yield Edit("model", "padding_idx", now, None)
-    elif now != pad.id and (now in state.eos_ids or (state.pad is not None and now == state.pad.id)):
-        yield Edit("model", "padding_idx", now, pad.id)
-
-
 def _overwrite(options: Options) -> tuple[Init, ...]:
     return (options.init,) if options.init is not None else ()
-
-
-def _row_meaning(state: PadState, pad: Token) -> str | None:
-    """Why the pad's input row is read for something else than padding, if so."""
-    if state.has("pad-is-semantic"):
-        return f"the pad's identity carries meaning in {state.model_type}"
-    for key, value in state.config_token_ids:
-        if value == pad.id:
-            return f"the config gives it a meaning ({key}), so the model reads that row"
-    return None
-
-
-def _pad_row_edit(state: PadState, pad: Token, init: Init | None) -> Iterable[Edit]:
-    if init is None or not state.has_model:
-        return
-    row = state.pad_row if state.pad == pad else None
-    if row is not None and (row.zero if init == "zero" else row.mean is True):
-        return
-    yield Edit("weights", "pad_row", "kept", init)
 
 
 def _refuse_init(options: Options, name: str) -> None:
@@ -617,74 +452,3 @@ def _validated(name: str, pad_token: Any, init: Any, multiple_of: Any) -> Option
         raise StrategyError(f"pad_token must be a non-empty string, found {pad_token!r}")
     checked: Init | None = "mean" if init == "mean" else "zero" if init == "zero" else None
     return Options(pad_token, checked, multiple_of)
-
-
-# --- projection -------------------------------------------------------------------------------------
-
-
-def project(plan: Plan, state: PadState) -> PadState:
-    """The state after the plan's edits, without touching anything (`Plan.project`)."""
-    for edit in plan.edits:
-        state = _projected(state, edit)
-    if plan.init is not None and any(e.key == "input_rows" for e in plan.edits):
-        state = _projected(state, Edit("weights", "pad_row", "kept", plan.init))
-    declared = state.text_pad_id
-    if plan.edits and (not isinstance(declared, int) or (state.pad is not None and declared == state.pad.id)):
-        # what the config declares is a candidate only while the tokenizer has another pad
-        state = dataclasses.replace(
-            state, candidates=tuple(c for c in state.candidates if c.kind != "config")
-        )
-    return state
-
-
-def _projected(state: PadState, edit: Edit) -> PadState:
-    after = edit.after
-    match (edit.target, edit.key):
-        case ("tokenizer", "added_token"):
-            return _with_token(state, after)
-        case ("tokenizer", "pad_token"):
-            return dataclasses.replace(state, pad=after, pad_row=None)
-        case ("generation_config", "pad_token_id"):
-            return dataclasses.replace(state, generation_pad_id=after)
-        case ("config", "pad_token_id"):
-            return dataclasses.replace(state, config_pad_id=after)
-        case (_, "vocab_size"):
-            return dataclasses.replace(state, vocab_size=after)
-        case (target, "pad_token_id") if target.startswith("config."):
-            path = target.removeprefix("config.")
-            ids = tuple((p, after if p == path else v) for p, v in state.text_config_pad_ids)
-            return dataclasses.replace(state, text_config_pad_ids=ids)
-        case ("model", "padding_idx"):
-            return dataclasses.replace(state, padding_idx=after)
-        case ("weights", "pad_row"):
-            row = PadRow(
-                0.0 if after == "zero" else None,
-                None,
-                zero=after == "zero",
-                finite=True,
-                mean=after == "mean",
-            )
-            return dataclasses.replace(state, pad_row=row)
-        case ("weights", "input_rows"):
-            # a table left behind at the old row count would be refused, so those of the same height grow too
-            others = tuple((name, after if rows == edit.before else rows) for name, rows in state.other_rows)
-            return dataclasses.replace(state, input_rows=after, other_rows=others)
-        case ("weights", "output_rows"):
-            return dataclasses.replace(state, output_rows=after)
-        case ("weights", "output_bias_rows"):
-            return dataclasses.replace(state, output_bias_rows=after)
-        case _:
-            raise ValueError(f"an edit that no strategy makes: {edit}")
-
-
-def _with_token(state: PadState, token: Token) -> PadState:
-    assert token.id is not None and state.n_tokens is not None and state.max_id is not None
-    top, count = max(state.max_id, token.id), state.n_tokens + 1
-    return dataclasses.replace(
-        state,
-        n_tokens=count,
-        max_id=top,
-        holes=top + 1 - count,
-        next_id=count,
-        candidates=with_added(state.candidates, token),
-    )

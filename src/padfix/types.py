@@ -371,7 +371,7 @@ class Plan:
 
     def project(self, state: PadState) -> PadState:
         """The state after the plan, without touching anything."""
-        from padfix.strategies import project
+        from padfix.projection import project
 
         return project(self, state)
 
