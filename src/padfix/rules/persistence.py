@@ -186,7 +186,8 @@ def pad_depends_on_transformers_version(state: PadState) -> Iterator[Hit]:
     GPT-NeoX and Pythia: no pad in transformers 4, `<|padding|>` in 5.
 
     ## How to fix
-    Write the pad into the files: `padfix fix FOLDER`.
+    Write the pad down: `"pad_token": "<|padding|>"` in `tokenizer_config.json`; where the installed version has
+    none, `padfix fix FOLDER`.
 
     ## References
     The class defaults are generated from both installed versions of transformers.
@@ -197,4 +198,10 @@ def pad_depends_on_transformers_version(state: PadState) -> Iterator[Hit]:
         f"{'none' if text is None else show(text)} in transformers {bare(major, 20)}"
         for major, text in sorted(state.pad_by_major, key=lambda pair: str(pair[0]))
     )
-    yield Hit(f"the pad is {each}", "pad", repair(state))
+    own = state.pad
+    written = (
+        None
+        if own is None
+        else f'write it down: "pad_token": "{bare(own.text, 60)}" in tokenizer_config.json'
+    )
+    yield Hit(f"the pad is {each}", "pad", written or repair(state))
