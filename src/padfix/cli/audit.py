@@ -336,11 +336,11 @@ class Sources:
 
     def ask_a_hub(self) -> bool:
         """True when a hub may have to be asked: for a listing, or for a name that is no path."""
-        from padfix.hub.run import is_remote
+        from padfix.hub.run import is_offline, is_remote
 
         if self.query:
             return True
-        if self.recursive:
+        if self.recursive or is_offline():
             return False
         return bool(self.lists) or "-" in self.arguments or any(is_remote(a) for a in self.arguments)
 

@@ -52,19 +52,24 @@ class Options:
         return Client(self.endpoint, self.token, tries=self.tries, pause=self.pause, timeout=self.timeout)
 
 
+def is_offline() -> bool:
+    """True when ``HF_HUB_OFFLINE`` keeps everything from the network."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
 def is_remote(spec: str) -> bool:
     """True when a name is a hub's to answer: no path of this machine, and the network may be used.
 
     With ``HF_HUB_OFFLINE``, or where huggingface_hub is too old for the network and the local cache has the
     repository, it is not.
     """
-    from huggingface_hub import constants
-
     from padfix.read.source import cached_repository
 
     try:
         split_name(spec)
-        if Path(spec).exists() or constants.HF_HUB_OFFLINE:
+        if Path(spec).exists() or is_offline():
             return False
     except (HubError, OSError, ValueError):
         return False
