@@ -41,16 +41,36 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES  # 
 DATA = Path(__file__).resolve().parents[1] / "src" / "padfix" / "data"
 MAJOR = transformers.__version__.split(".")[0]
 ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-LITERALS = (".", "\u2581", "__fra__", "__eng__", "fra", "eng", "en_XX", "eng_Latn", "<|startoftranscript|>", "<|notimestamps|>")
+LITERALS = (
+    ".",
+    "\u2581",
+    "__fra__",
+    "__eng__",
+    "fra",
+    "eng",
+    "en_XX",
+    "eng_Latn",
+    "<|startoftranscript|>",
+    "<|notimestamps|>",
+)
 ID_KEYS = ("_token_id", "_token_index", "_token_ids", "_token_idx")
-KEYS = ("vocab_size", "pad_token_id", "eos_token_id", "bos_token_id", "tie_word_embeddings", "is_encoder_decoder")
+KEYS = (
+    "vocab_size",
+    "pad_token_id",
+    "eos_token_id",
+    "bos_token_id",
+    "tie_word_embeddings",
+    "is_encoder_decoder",
+)
 WORDS = [f"w{i}" for i in range(20)]
 
 
 def main() -> int:
     """Write or check this major's half of both tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing, exit 1 when a table would change")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing, exit 1 when a table would change"
+    )
     args = parser.parse_args()
     stale = []
     for name, make in (("tokenizer_defaults.json", tokenizer_table), ("config_defaults.json", config_table)):
@@ -64,7 +84,9 @@ def main() -> int:
             stale.append(name)
             if not args.check:
                 path.write_text(text, "utf-8")
-    print(f"transformers {transformers.__version__}: {'stale: ' + ', '.join(stale) if stale else 'up to date'}")
+    print(
+        f"transformers {transformers.__version__}: {'stale: ' + ', '.join(stale) if stale else 'up to date'}"
+    )
     return int(bool(stale and args.check))
 
 
@@ -74,7 +96,9 @@ def dump(table: dict[str, Any]) -> str:
     def lines(value: Any, depth: int) -> str:
         if isinstance(value, dict) and depth:
             pad = " " * (5 - depth)
-            body = ",\n".join(f"{pad}{json.dumps(k)}: {lines(v, depth - 1)}" for k, v in sorted(value.items()))
+            body = ",\n".join(
+                f"{pad}{json.dumps(k)}: {lines(v, depth - 1)}" for k, v in sorted(value.items())
+            )
             return "{\n" + body + "\n" + pad[:-1] + "}"
         return json.dumps(value, ensure_ascii=True, sort_keys=True)
 
@@ -96,7 +120,9 @@ def tokenizer_table() -> dict[str, Any]:
         if is_tokenizer(cls):
             aliases[declared] = cls.__name__
     classes = {}
-    for name in sorted({*aliases.values(), "TokenizersBackend" if MAJOR == "5" else "PreTrainedTokenizerFast"}):
+    for name in sorted(
+        {*aliases.values(), "TokenizersBackend" if MAJOR == "5" else "PreTrainedTokenizerFast"}
+    ):
         cls = tokenization_auto.tokenizer_class_from_name(name) or getattr(transformers, name)
         record = describe(cls)
         if record is not None:
@@ -104,7 +130,9 @@ def tokenizer_table() -> dict[str, Any]:
     return {
         "by_model_type": {k: list(v) if isinstance(v, tuple) else v for k, v in names.items()},
         "by_config": by_config(),
-        "incorrect_hub_class": sorted(getattr(tokenization_auto, "MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS", ())),
+        "incorrect_hub_class": sorted(
+            getattr(tokenization_auto, "MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS", ())
+        ),
         "backend_name_patterns": list(getattr(tokenization_auto, "MODEL_IDS_TO_TOKENIZERS_BACKEND", ())),
         "aliases": aliases,
         "classes": classes,
@@ -116,7 +144,13 @@ def declared_names() -> set[str]:
     found = {n for n in dir(transformers) if "Tokenizer" in n and not n.startswith("Auto")}
     for value in tokenization_auto.TOKENIZER_MAPPING_NAMES.values():
         found |= {v for v in (value if isinstance(value, tuple) else (value,)) if v}
-    found |= {"TokenizersBackend", "PythonBackend", "SentencePieceBackend", "BloomTokenizer", "BloomTokenizerFast"}
+    found |= {
+        "TokenizersBackend",
+        "PythonBackend",
+        "SentencePieceBackend",
+        "BloomTokenizer",
+        "BloomTokenizerFast",
+    }
     found |= {"PreTrainedTokenizer", "PreTrainedTokenizerFast"}
     if MAJOR == "5":
         found |= {f"{n}Fast" for n in found if not n.endswith("Fast")}
@@ -177,7 +211,11 @@ def wraps(cls: type[Any]) -> dict[str, bool]:
             continue
         name = node.targets[0].id
         for call in ast.walk(node.value):
-            if isinstance(call, ast.Call) and getattr(call.func, "id", None) == "AddedToken" and name in ROLES:
+            if (
+                isinstance(call, ast.Call)
+                and getattr(call.func, "id", None) == "AddedToken"
+                and name in ROLES
+            ):
                 said = {k.arg: k.value.value for k in call.keywords if isinstance(k.value, ast.Constant)}
                 found[name] = bool(said.get("normalized", not said.get("special", False)))
     return found
@@ -198,7 +236,17 @@ def slow(cls: type[Any]) -> dict[str, Any]:
     others = {
         name: parameter.default
         for name, parameter in parameters.items()
-        if name in ("extra_ids", "offset", "do_lower_case", "do_lower_case_and_remove_accents", "fairseq_offset", "add_bos_token", "add_eos_token", "language_codes")
+        if name
+        in (
+            "extra_ids",
+            "offset",
+            "do_lower_case",
+            "do_lower_case_and_remove_accents",
+            "fairseq_offset",
+            "add_bos_token",
+            "add_eos_token",
+            "language_codes",
+        )
         and isinstance(parameter.default, (int, bool, str))
     }
     record: dict[str, Any] = {"roles": roles}
@@ -211,8 +259,12 @@ def slow(cls: type[Any]) -> dict[str, Any]:
 
 def fast(cls: type[Any]) -> dict[str, Any]:
     """A tokenizer over the Rust backend: build it and look."""
-    own = MAJOR == "5" and any("__init__" in vars(b) for b in cls.__mro__[: cls.__mro__.index(backend_class())])
-    direct = MAJOR == "4" or "__init__" not in vars(cls) or cls is backend_class()  # the file's backend is taken as it is
+    own = MAJOR == "5" and any(
+        "__init__" in vars(b) for b in cls.__mro__[: cls.__mro__.index(backend_class())]
+    )
+    direct = (
+        MAJOR == "4" or "__init__" not in vars(cls) or cls is backend_class()
+    )  # the file's backend is taken as it is
     record: dict[str, Any] = {"rebuilds": not direct}
     if MAJOR == "4" and cls.slow_tokenizer_class is not None:
         record["slow"] = cls.slow_tokenizer_class.__name__
@@ -238,7 +290,9 @@ def fast(cls: type[Any]) -> dict[str, Any]:
         rule = f"refused: {error}"[:120]
     if rule != "given":
         record["extras_rule"] = rule
-    if MAJOR == "5":  # a list in special_tokens_map.json takes another way into the class than one in the config
+    if (
+        MAJOR == "5"
+    ):  # a list in special_tokens_map.json takes another way into the class than one in the config
         rule = extras_rule(record["extras"], extras_of(build(cls, shape, mapped=["w3"])))
         if rule != "given":
             record["extras_rule_map"] = rule
@@ -268,13 +322,21 @@ def backend_class() -> type[Any]:
 
 def specials_for(cls: type[Any]) -> list[str]:
     """Tokens that must be in the synthetic vocabulary for this class to find itself at home."""
-    found = [v for v in slow(cls)["roles"].values()]
+    found = list(slow(cls)["roles"].values())
     module = sys.modules[cls.__module__]
     found += list(getattr(module, "FAIRSEQ_LANGUAGE_CODES", ()) or ())
     return list(dict.fromkeys([*found, *LITERALS]))
 
 
-def build(cls: type[Any], shape: str, *, bare: bool = False, padding: bool = False, mapped: list[str] | None = None, **arguments: Any) -> Any:
+def build(
+    cls: type[Any],
+    shape: str,
+    *,
+    bare: bool = False,
+    padding: bool = False,
+    mapped: list[str] | None = None,
+    **arguments: Any,
+) -> Any:
     """The class over a synthetic ``tokenizer.json``."""
     words = [*WORDS, *specials_for(cls)]
     table = {w: i for i, w in enumerate(words)}
@@ -296,13 +358,17 @@ def build(cls: type[Any], shape: str, *, bare: bool = False, padding: bool = Fal
     raw = tokenizers.Tokenizer(model)
     raw.normalizer = tokenizers.normalizers.NFC()
     raw.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([tokenizers.pre_tokenizers.ByteLevel()])
-    raw.post_processor = processors.TemplateProcessing(single="w7 $A w8", special_tokens=[("w7", 7), ("w8", 8)])
+    raw.post_processor = processors.TemplateProcessing(
+        single="w7 $A w8", special_tokens=[("w7", 7), ("w8", 8)]
+    )
     if padding:
         raw.enable_padding(pad_id=5, pad_token="w5")
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
         raw.save(f"{folder}/tokenizer.json")
         if mapped:
-            Path(folder, "special_tokens_map.json").write_text(json.dumps({"additional_special_tokens": mapped}))
+            Path(folder, "special_tokens_map.json").write_text(
+                json.dumps({"additional_special_tokens": mapped})
+            )
         return cls.from_pretrained(folder, **arguments)
 
 
@@ -310,12 +376,20 @@ def role_map(tokenizer: Any) -> dict[str, str]:
     """Attribute -> string of every named special token."""
     if MAJOR == "5":
         return {k: str(v) for k, v in tokenizer._special_tokens_map.items() if v is not None}
-    return {k: str(v) for k, v in tokenizer._special_tokens_map.items() if v is not None and k != "additional_special_tokens"}
+    return {
+        k: str(v)
+        for k, v in tokenizer._special_tokens_map.items()
+        if v is not None and k != "additional_special_tokens"
+    }
 
 
 def extras_of(tokenizer: Any) -> list[str]:
     """The unnamed special tokens, in order."""
-    kept = tokenizer._extra_special_tokens if MAJOR == "5" else tokenizer._special_tokens_map["additional_special_tokens"]
+    kept = (
+        tokenizer._extra_special_tokens
+        if MAJOR == "5"
+        else tokenizer._special_tokens_map["additional_special_tokens"]
+    )
     return [str(t) for t in kept or ()]
 
 
@@ -337,8 +411,15 @@ def backend(tokenizer: Any) -> dict[str, Any]:
     parts = json.loads(tokenizer._tokenizer.to_str())
     model = {k: v for k, v in parts["model"].items() if k in ("type", "unk_token", "byte_fallback", "unk_id")}
     if model.get("unk_token") is not None:
-        model["unk_token"] = next((k for k, v in role_map(tokenizer).items() if v == model["unk_token"]), model["unk_token"])
-    return {"normalizer": parts["normalizer"], "pre_tokenizer": parts["pre_tokenizer"], "decoder": parts["decoder"], "model": model}
+        model["unk_token"] = next(
+            (k for k, v in role_map(tokenizer).items() if v == model["unk_token"]), model["unk_token"]
+        )
+    return {
+        "normalizer": parts["normalizer"],
+        "pre_tokenizer": parts["pre_tokenizer"],
+        "decoder": parts["decoder"],
+        "model": model,
+    }
 
 
 def template(cls: type[Any], shape: str, *, bare: bool = False) -> Any:
@@ -405,13 +486,20 @@ def config_record(config: Any) -> dict[str, Any]:
         name = key.removeprefix("_")
         if name.endswith(ID_KEYS) and (value is None or is_id(value)):
             record[name] = list(value) if isinstance(value, (list, tuple)) else value
-        elif name == "vocab_size" and is_id(value):
-            record[name] = value
-        elif name in ("tie_word_embeddings", "is_encoder_decoder") and isinstance(value, bool):
+        elif (name == "vocab_size" and is_id(value)) or (
+            name in ("tie_word_embeddings", "is_encoder_decoder") and isinstance(value, bool)
+        ):
             record[name] = value
         elif key == "tokenizer_class" and isinstance(value, str):
             record[key] = value
-    for name in ("vocab_size", "is_encoder_decoder", "tie_word_embeddings", "pad_token_id", "eos_token_id", "bos_token_id"):
+    for name in (
+        "vocab_size",
+        "is_encoder_decoder",
+        "tie_word_embeddings",
+        "pad_token_id",
+        "eos_token_id",
+        "bos_token_id",
+    ):
         if name not in record:  # attribute maps and class attributes
             with contextlib.suppress(AttributeError, ValueError, KeyError):
                 value = getattr(config, name)
@@ -428,7 +516,9 @@ def config_record(config: Any) -> dict[str, Any]:
     if parts:
         record["parts"] = parts
         record["parts_order"] = list(parts)
-        with contextlib.suppress(ValueError, AttributeError, KeyError):  # "Multiple valid text configs were found"
+        with contextlib.suppress(
+            ValueError, AttributeError, KeyError
+        ):  # "Multiple valid text configs were found"
             record["text_path"] = path_of(config, config.get_text_config())
     return record
 

@@ -45,7 +45,9 @@ def _auto_map(source: str, tokenizer_config: Mapping[str, Any]) -> list[Any] | N
     if raw is None:
         return None
     if not isinstance(raw, list) or len(raw) < 2:
-        raise SourceError(f"{source}: auto_map in tokenizer_config.json names no pair of classes: {str(raw)[:60]!r}")
+        raise SourceError(
+            f"{source}: auto_map in tokenizer_config.json names no pair of classes: {str(raw)[:60]!r}"
+        )
     return raw
 
 
@@ -57,7 +59,9 @@ def _has_own_tokenizer(tokenizer_config: Mapping[str, Any]) -> bool:
 def _known_config(table: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
     """True when AutoConfig builds a class of its own for this config without the repository's code."""
     kind = config.get("model_type")
-    return isinstance(kind, str) and kind in defaults.configs("5" if "TokenizersBackend" in table["classes"] else "4")
+    return isinstance(kind, str) and kind in defaults.configs(
+        "5" if "TokenizersBackend" in table["classes"] else "4"
+    )
 
 
 def _remote(source: str, classes: list[Any]) -> SourceError:
@@ -109,7 +113,9 @@ def _pick_5(
         bare = declared if "PreTrainedTokenizerFast" in declared else declared.removesuffix("Fast")
         found = aliases.get(bare)
         if found is None:
-            raise SourceError(f"{source}: config.json names the tokenizer class {declared[:80]!r}, which transformers lacks")
+            raise SourceError(
+                f"{source}: config.json names the tokenizer class {declared[:80]!r}, which transformers lacks"
+            )
         return found
     if known:
         if kind == "encoder-decoder" and isinstance(config.get("encoder"), Mapping):

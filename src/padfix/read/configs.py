@@ -62,7 +62,9 @@ class Config:
         own: Mapping[str, Any] = self.base.get("parts") or {}
         names = list(self.base.get("parts_order") or own)
         if not self.known:
-            names += [k for k, v in self.raw.items() if isinstance(v, Mapping) and k in _TEXT and k not in names]
+            names += [
+                k for k, v in self.raw.items() if isinstance(v, Mapping) and k in _TEXT and k not in names
+            ]
         for name in names:
             value = self.raw.get(name)
             base = own.get(name) or {}
@@ -103,7 +105,11 @@ def model_facts(config_file: JsonFile, generation: JsonFile, major: str) -> Mode
     config = configure(raw, major)
     path, main, others = text_configs(config, major)
     nested = ([(path, main)] if path else []) + others
-    architectures = tuple(a for a in raw.get("architectures") or () if isinstance(a, str))[:16] if isinstance(raw.get("architectures"), list) else ()
+    architectures = (
+        tuple(a for a in raw.get("architectures") or () if isinstance(a, str))[:16]
+        if isinstance(raw.get("architectures"), list)
+        else ()
+    )
     encoder_decoder = config.get("is_encoder_decoder") is True
     head = head_of(architectures[0] if architectures else None, encoder_decoder)
     model_type = config.model_type
@@ -172,7 +178,9 @@ def text_configs(config: Config, major: str) -> tuple[str, Config, list[tuple[st
         main = next((c for p, c in _nested(config, major) if p == path), config)
         path = path if main is not config else ""
     size = main.get("vocab_size")
-    others = [(p, c) for p, c in named if p != path and c.get("vocab_size") == size and not _other_modality(p)]
+    others = [
+        (p, c) for p, c in named if p != path and c.get("vocab_size") == size and not _other_modality(p)
+    ]
     return path, main, others
 
 
@@ -201,7 +209,18 @@ def _nested(config: Config, major: str, prefix: str = "", depth: int = 0) -> Ite
         yield from _nested(part, major, f"{prefix}{name}.", depth + 1)
 
 
-_MODALITY: Final = ("vision", "audio", "image", "video", "codec", "depth", "speech", "qformer", "vq", "talker")
+_MODALITY: Final = (
+    "vision",
+    "audio",
+    "image",
+    "video",
+    "codec",
+    "depth",
+    "speech",
+    "qformer",
+    "vq",
+    "talker",
+)
 
 
 def _other_modality(path: str) -> bool:
@@ -221,9 +240,10 @@ def _token_ids(config: Config, major: str, prefix: str = "", depth: int = 0) -> 
         value = config.raw[key] if key in config.raw else config.base.get(key)
         if isinstance(value, Mapping) and depth < _MAX_DEPTH:
             yield from _token_ids(Config(value), major, f"{prefix}{key}.", depth + 1)
-        elif isinstance(key, str) and key.endswith(_ID_KEYS) and key not in _OWN_IDS:
-            values = value if isinstance(value, (list, tuple)) else [value]
-            yield from ((f"{prefix}{key}"[:200], v) for v in values if as_int(v) is not None)
+        elif key.endswith(_ID_KEYS) and key not in _OWN_IDS:
+            for item in value if isinstance(value, (list, tuple)) else [value]:
+                if (number := as_int(item)) is not None:
+                    yield f"{prefix}{key}"[:200], number
 
 
 def config_id(value: Any) -> ConfigId:

@@ -26,7 +26,10 @@ from padfix.read.tokenizer_build import (
 from padfix.read.tokenizer_json import MAX_TOKENIZER_JSON, TokenizerJson, object_vocab
 from padfix.read.vocab import DictVocab, Vocab, scan_object
 
-_OTHER: Final = {"4": re.compile(r"tekken\.json|tokenizer\.model\.*"), "5": re.compile(r"tekken\.json|tokenizer\.model\.*|tiktoken\.model")}
+_OTHER: Final = {
+    "4": re.compile(r"tekken\.json|tokenizer\.model\.*"),
+    "5": re.compile(r"tekken\.json|tokenizer\.model\.*|tiktoken\.model"),
+}
 
 
 # classes that set a post-processor before the base class, which then replaces it where it is told to add tokens
@@ -86,7 +89,10 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
     record = defaults.tokenizer_class("4", name) or {}
     args = arguments(files, "4")
     file = files.json
-    again = name in ("LlamaTokenizerFast", "T5TokenizerFast", "MT5TokenizerFast") and args.raw.get("add_prefix_space") is not None
+    again = (
+        name in ("LlamaTokenizerFast", "T5TokenizerFast", "MT5TokenizerFast")
+        and args.raw.get("add_prefix_space") is not None
+    )
     block: Mapping[str, Any] = {}
     converted: tuple[list[str], list[str]] | None = None
     if file is not None and not again:
@@ -97,7 +103,9 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
     else:
         slow = record.get("slow")
         if slow is None:
-            raise SourceError(f"{files.source}: transformers 4's {name} needs a tokenizer.json, and there is none")
+            raise SourceError(
+                f"{files.source}: transformers 4's {name} needs a tokenizer.json, and there is none"
+            )
         backend, components, _ = _without_json(files, slow, record, args, "4")
         converted = pieces.converted_template(slow)
         if slow in ("GPT2Tokenizer", "CodeGenTokenizer") and args.raw.get("add_bos_token") is True:
@@ -105,11 +113,15 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
         record = {**record, "normalized": (defaults.tokenizer_class("4", slow) or {}).get("normalized", {})}
     if str(record.get("extras_rule", "")).startswith("refused") and args.extras is not None:
         raise SourceError(f"{files.source}: transformers 4's {name} cannot take additional_special_tokens")
-    roles = {role: token for role, token in fill(args, record, block).items() if token.text}  # 4 forgets empty ones
+    roles = {
+        role: token for role, token in fill(args, record, block).items() if token.text
+    }  # 4 forgets empty ones
     extras = combine(record, args.extras, str(record.get("extras_rule", "given")))
     add_declared(backend, args, roles, extras)
     around = template_of(record, args, roles)
-    if around is not None and (name in _ASKS or "add_bos_token" in defaults.tokenizer_class("4", name)["roles"]):  # type: ignore[index]
+    if around is not None and (
+        name in _ASKS or "add_bos_token" in defaults.tokenizer_class("4", name)["roles"]
+    ):  # type: ignore[index]
         around = _bos_eos(args, roles, bos=name in _ASKS and name != "GPTNeoXTokenizerFast")
         _refuse_missing(args, roles, name, files.source)
     elif name == "WhisperTokenizerFast" and file is None:
@@ -145,9 +157,13 @@ def _refuse_missing(args: Arguments, roles: Mapping[str, Added], name: str, sour
             raise SourceError(f"{source}: transformers 4's {name} is told to add a {role} and has none")
 
 
-def _bos_eos(args: Arguments, roles: Mapping[str, Added], *, bos: bool = False) -> tuple[list[str], list[str]]:
+def _bos_eos(
+    args: Arguments, roles: Mapping[str, Added], *, bos: bool = False
+) -> tuple[list[str], list[str]]:
     prefix = [roles["bos_token"].text] if args.raw.get("add_bos_token", bos) and "bos_token" in roles else []
-    suffix = [roles["eos_token"].text] if args.raw.get("add_eos_token", False) and "eos_token" in roles else []
+    suffix = (
+        [roles["eos_token"].text] if args.raw.get("add_eos_token", False) and "eos_token" in roles else []
+    )
     return prefix, suffix
 
 
@@ -208,8 +224,12 @@ def _class_components(
 
 def _as(model: str | None, file: TokenizerJson, source: str) -> Vocab:
     """The file's vocabulary in the shape that a class's own model wants."""
+    if file.cut:
+        return file.vocab
     if model == "Unigram" and not file.list_vocab:
-        raise SourceError(f"{source}: {file.name} has a {file.kind} vocabulary where its class needs Unigram pieces")
+        raise SourceError(
+            f"{source}: {file.name} has a {file.kind} vocabulary where its class needs Unigram pieces"
+        )
     if model is None and not file.list_vocab:
         raise SourceError(f"{source}: {file.name} has a {file.kind} vocabulary, which its class cannot load")
     return file.vocab
@@ -249,7 +269,9 @@ def read_vocabulary(files: TokenizerFiles, name: str) -> Vocab:
     data = files.repository.read(name, MAX_TOKENIZER_JSON)
     if name.endswith(".json"):
         scanned = scan_object(data.strip())
-        return scanned or object_vocab(parse(decode(data, files.source, name), files.source, name), files.source, name)
+        return scanned or object_vocab(
+            parse(decode(data, files.source, name), files.source, name), files.source, name
+        )
     lines = decode(data, files.source, name).split("\n")
     if lines and lines[-1] == "":
         lines.pop()

@@ -37,7 +37,9 @@ class TokenizerFiles:
         files = {} if self.jinja is None else {"default": self.jinja}
         files |= self.named_jinja
         if files:
-            return tuple(files.values()), bool(files if len(files) > 1 or "default" not in files else self.jinja)
+            return tuple(files.values()), bool(
+                files if len(files) > 1 or "default" not in files else self.jinja
+            )
         if isinstance(declared, list):
             found = {}
             for entry in declared:
@@ -107,6 +109,7 @@ def _templates(source: Source, names: frozenset[str]) -> tuple[str | None, dict[
     folder = "additional_chat_templates/"
     more = sorted(n for n in names if n.startswith(folder) and n.endswith(".jinja"))[:_MAX_TEMPLATES]
     named = {
-        n.removeprefix(folder).removesuffix(".jinja"): decode(source.read(n, MAX_SMALL), source.name, n) for n in more
+        n.removeprefix(folder).removesuffix(".jinja"): decode(source.read(n, MAX_SMALL), source.name, n)
+        for n in more
     }
     return jinja, named

@@ -17,7 +17,19 @@ _MAX_KEYS: Final = 65_536
 _MAX_TENSORS: Final = 65_536
 _MAX_ITEMS: Final = 8_000_000
 _SIZES: Final = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
-_FORMATS: Final = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
+_FORMATS: Final = {
+    0: "<B",
+    1: "<b",
+    2: "<H",
+    3: "<h",
+    4: "<I",
+    5: "<i",
+    6: "<f",
+    7: "<?",
+    10: "<Q",
+    11: "<q",
+    12: "<d",
+}
 _STRING, _ARRAY = 8, 9
 _IDS: Final = {
     "pad_token": "tokenizer.ggml.padding_token_id",
@@ -93,21 +105,21 @@ def read_gguf(source: Source, name: str) -> GgufHeader:
     if n_keys > _MAX_KEYS or n_tensors > _MAX_TENSORS:
         raise reader.error(f"it declares {n_keys:,} keys and {n_tensors:,} tensors")
     values: dict[str, Any] = {}
-    wanted: set[int] = set()
     tokens: dict[int, str] = {}
     n_tokens: int | None = None
-    pending: tuple[int, int] | None = None
     for _ in range(n_keys):
         key = reader.text()
         kind = reader.number(4)
         if key == "tokenizer.ggml.tokens":
-            n_tokens, pending = _tokens(reader, kind, tokens)
-        elif key.startswith(("tokenizer.ggml.", "general.architecture", "tokenizer.chat_template")) and kind != _ARRAY:
+            n_tokens = _tokens(reader, kind, tokens)
+        elif (
+            key.startswith(("tokenizer.ggml.", "general.architecture", "tokenizer.chat_template"))
+            and kind != _ARRAY
+        ):
             values[key] = _value(reader, kind)
         else:
             _skip(reader, kind, 0)
     ids = {role: v for role, key in _IDS.items() if type(v := values.get(key)) is int and 0 <= v < 2**31}
-    wanted.update(ids.values())
     rows = _rows(reader, n_tensors)
     texts = {role: tokens[i] for role, i in ids.items() if i in tokens}
     architecture = values.get("general.architecture")
@@ -123,7 +135,7 @@ def read_gguf(source: Source, name: str) -> GgufHeader:
     )
 
 
-def _tokens(reader: _Reader, kind: int, tokens: dict[int, str]) -> tuple[int, None]:
+def _tokens(reader: _Reader, kind: int, tokens: dict[int, str]) -> int:
     """Count the vocabulary and keep its strings; they are short and needed for the special ids."""
     if kind != _ARRAY:
         raise reader.error("its vocabulary is not an array")
@@ -132,7 +144,7 @@ def _tokens(reader: _Reader, kind: int, tokens: dict[int, str]) -> tuple[int, No
         raise reader.error(f"its vocabulary declares {length:,} items of type {inner}")
     for i in range(length):
         tokens[i] = reader.text()
-    return length, None
+    return length
 
 
 def _value(reader: _Reader, kind: int) -> Any:

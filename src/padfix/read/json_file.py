@@ -62,7 +62,9 @@ def decode(data: bytes, source: str, name: str) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise SourceError(f"{source}: {name} is not UTF-8: byte {data[error.start]:#04x} at {error.start}") from error
+        raise SourceError(
+            f"{source}: {name} is not UTF-8: byte {data[error.start]:#04x} at {error.start}"
+        ) from error
 
 
 def parse(text: str, source: str, name: str) -> Any:

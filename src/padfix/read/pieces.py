@@ -49,13 +49,13 @@ _CONVERTED: Final[dict[str, tuple[list[str], list[str]]]] = {
 _BYTE_LEVEL: Final = frozenset(
     "GPT2Tokenizer CodeGenTokenizer BartTokenizer RobertaTokenizer LongformerTokenizer LEDTokenizer MvpTokenizer "
     "BlenderbotTokenizer LayoutLMv3Tokenizer MarkupLMTokenizer DebertaTokenizer Qwen2Tokenizer WhisperTokenizer "
-    "CLIPTokenizer".split()
+    "CLIPTokenizer".split()  # noqa: SIM905
 )
 _BERT_LIKE: Final = frozenset(
     "BertTokenizer ConvBertTokenizer DistilBertTokenizer ElectraTokenizer FunnelTokenizer LayoutLMTokenizer "
     "LayoutLMv2Tokenizer LxmertTokenizer MPNetTokenizer MobileBertTokenizer RealmTokenizer RetriBertTokenizer "
     "RoFormerTokenizer SplinterTokenizer SqueezeBertTokenizer DPRContextEncoderTokenizer "
-    "DPRQuestionEncoderTokenizer DPRReaderTokenizer".split()
+    "DPRQuestionEncoderTokenizer DPRReaderTokenizer".split()  # noqa: SIM905
 )
 
 
@@ -73,8 +73,17 @@ def slow_components(slow: str, args: Arguments) -> dict[str, Any]:
         return {"normalizer": {"type": "BertNormalizer", "lowercase": lower}, "model": model}
     if slow in ("OpenAIGPTTokenizer", "HerbertTokenizer"):
         lowercase = slow == "OpenAIGPTTokenizer"
-        return {"normalizer": {"type": "BertNormalizer", "lowercase": lowercase}, "model": {"type": "BPE", "unk_token": "<unk>"}}
-    normalizer = {"type": "Lowercase"} if slow == "CLIPTokenizer" else {"type": "NFC"} if slow == "Qwen2Tokenizer" else {}
+        return {
+            "normalizer": {"type": "BertNormalizer", "lowercase": lowercase},
+            "model": {"type": "BPE", "unk_token": "<unk>"},
+        }
+    normalizer = (
+        {"type": "Lowercase"}
+        if slow == "CLIPTokenizer"
+        else {"type": "NFC"}
+        if slow == "Qwen2Tokenizer"
+        else {}
+    )
     pre = {"type": "ByteLevel"} if slow in _BYTE_LEVEL else {}
     unk = "<|endoftext|>" if slow == "CLIPTokenizer" else None  # type: ignore[assignment]
     return {"normalizer": normalizer, "pre_tokenizer": pre, "model": {"type": "BPE", "unk_token": unk}}
@@ -98,12 +107,25 @@ def build(
     kind = record.get("model") or model.kind
     components: dict[str, Any] = {
         "normalizer": {"type": "Precompiled"} if model.charsmap else {},
-        "model": {"type": kind, "unk_token": model.unk_piece if kind == "BPE" else None, "byte_fallback": model.byte_fallback},
+        "model": {
+            "type": kind,
+            "unk_token": model.unk_piece if kind == "BPE" else None,
+            "byte_fallback": model.byte_fallback,
+        },
     }
     if major == "4":
         backend.add(marked)
-        components["model"]["byte_fallback"] = name in ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer")
-        if args.raw.get("do_lower_case", defaults.tokenizer_class("4", name)["arguments"].get("do_lower_case") if (defaults.tokenizer_class("4", name) or {}).get("arguments") else False):  # type: ignore[index]
+        components["model"]["byte_fallback"] = name in (
+            "LlamaTokenizer",
+            "CodeLlamaTokenizer",
+            "GemmaTokenizer",
+        )
+        if args.raw.get(
+            "do_lower_case",
+            defaults.tokenizer_class("4", name)["arguments"].get("do_lower_case")
+            if (defaults.tokenizer_class("4", name) or {}).get("arguments")
+            else False,
+        ):  # type: ignore[index]
             components["normalizer"] = {"type": "Lowercase"}
         if name in ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer"):
             components["normalizer"] = {}
@@ -128,7 +150,7 @@ def build(
 _TURNS: Final = frozenset({"<start_of_turn>", "<end_of_turn>"})
 _NO_CHARSMAP: Final = frozenset(
     "LlamaTokenizer CodeLlamaTokenizer GemmaTokenizer BarthezTokenizer BigBirdTokenizer DebertaV2Tokenizer MBartTokenizer "
-    "LayoutXLMTokenizer SeamlessM4TTokenizer Siglip2Tokenizer UdopTokenizer MLukeTokenizer".split()
+    "LayoutXLMTokenizer SeamlessM4TTokenizer Siglip2Tokenizer UdopTokenizer MLukeTokenizer".split()  # noqa: SIM905
 )
 
 
@@ -149,7 +171,9 @@ def arrange(model: SentencePieceModel, name: str, args: Arguments, major: str) -
     if name in ("XLMRobertaTokenizer", "LayoutXLMTokenizer"):
         return [*fairseq, mask]
     if name in ("MBartTokenizer", "MBart50Tokenizer"):
-        languages = record.get("extras") or (defaults.tokenizer_class("4", f"{name}Fast") or {}).get("extras", ())
+        languages = record.get("extras") or (defaults.tokenizer_class("4", f"{name}Fast") or {}).get(
+            "extras", ()
+        )
         return [*fairseq, *languages, mask]
     if name == "NllbTokenizer":
         return fairseq if major == "4" else list(dict.fromkeys([bos, pad, eos, unk, *texts]))
@@ -205,16 +229,25 @@ def _looks_like_tiktoken(data: bytes) -> bool:
 
 
 def _tiktoken(
-    files: TokenizerFiles, data: bytes, vocab_file: str, record: Mapping[str, Any], args: Arguments, major: str
+    files: TokenizerFiles,
+    data: bytes,
+    vocab_file: str,
+    record: Mapping[str, Any],
+    args: Arguments,
+    major: str,
 ) -> tuple[Backend, dict[str, Any], list[Added]]:
     """Ranks as ids; tokens declared beyond them are appended, with placeholders for the ids between."""
     ranks = parse_tiktoken(data, files.source, vocab_file)
     if major == "4" or record.get("rebuilds"):
-        raise SourceError(f"{files.source}: {vocab_file} is a tiktoken file, which its class cannot be built from")
+        raise SourceError(
+            f"{files.source}: {vocab_file} is a tiktoken file, which its class cannot be built from"
+        )
     backend = Backend(DictVocab(ranks))
     size, top = len(ranks), max(args.added, default=0)
     if top > size + 100_000:
-        raise SourceError(f"{files.source}: added_tokens_decoder declares the id {top}, and {vocab_file} has {size} tokens")
+        raise SourceError(
+            f"{files.source}: added_tokens_decoder declares the id {top}, and {vocab_file} has {size} tokens"
+        )
     extras = [t.text for t in args.extras or ()]
     if top >= size:
         named = {i: t.text for i, t in args.added.items()}
@@ -222,4 +255,13 @@ def _tiktoken(
         extras = [*filled, *(t for t in extras if t not in set(filled))]
     backend.add((Added(t, True, False) for t in extras), special=True)
     level = {"type": "ByteLevel"}
-    return backend, {"pre_tokenizer": level, "decoder": level, "model": {"type": "BPE", "unk_token": None}, "post_processor": level}, []
+    return (
+        backend,
+        {
+            "pre_tokenizer": level,
+            "decoder": level,
+            "model": {"type": "BPE", "unk_token": None},
+            "post_processor": level,
+        },
+        [],
+    )

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from padfix.candidates import AddedToken
 from padfix.errors import SourceError
 from padfix.read import defaults
 from padfix.read.backend import Added, Backend
@@ -17,7 +16,7 @@ from padfix.read.fast_build import read_vocabulary
 from padfix.read.files import TokenizerFiles
 from padfix.read.json_file import decode
 from padfix.read.sentencepiece_model import MAX_MODEL, parse_model
-from padfix.read.tokenizer_build import ROLES, Arguments, Built, arguments, combine, fill, side_of
+from padfix.read.tokenizer_build import Arguments, Built, arguments, combine, fill, side_of
 from padfix.read.vocab import DictVocab, Vocab
 
 _CLS_SEP: Final = (["cls_token"], ["sep_token"])
@@ -101,7 +100,12 @@ def build_python(files: TokenizerFiles, name: str, major: str) -> Built:
     if major == "4":
         roles = {role: token for role, token in roles.items() if token.text}
     if name == "GPTSw3Tokenizer":
-        for role, text in (("eos_token", "<|endoftext|>"), ("unk_token", "<unk>"), ("pad_token", "<pad>"), ("bos_token", "<s>")):
+        for role, text in (
+            ("eos_token", "<|endoftext|>"),
+            ("unk_token", "<unk>"),
+            ("pad_token", "<pad>"),
+            ("bos_token", "<s>"),
+        ):
             roles.setdefault(role, Added.named(text))
     extras = _extras(name, record, args)
     vocab = _vocabulary(files, name, record, args, roles, major)
@@ -112,7 +116,14 @@ def build_python(files: TokenizerFiles, name: str, major: str) -> Built:
     if major == "5":
         # tokens that were declared special beyond the named ones
         named = {t.text for t in (*roles.values(), *extras)}
-        extras = [*extras, *(Added(e.text, True, e.normalized) for e in backend.entries if e.special and e.text not in named)]
+        extras = [
+            *extras,
+            *(
+                Added(e.text, True, e.normalized)
+                for e in backend.entries
+                if e.special and e.text not in named
+            ),
+        ]
     if name in ("Wav2Vec2CTCTokenizer", "Wav2Vec2Tokenizer") and isinstance(vocab, DictVocab):
         backend.append([Added(text, False, False) for text, _ in vocab.items() if len(text) > 1])
     around = _AROUND.get(name, ([], []))
@@ -127,7 +138,9 @@ def build_python(files: TokenizerFiles, name: str, major: str) -> Built:
         roles=roles,
         extras=extras,
         backend=backend,
-        side=side_of(args, record, {}, files.source) if name != "CpmAntTokenizer" else str(args.raw.get("padding_side", "left")),
+        side=side_of(args, record, {}, files.source)
+        if name != "CpmAntTokenizer"
+        else str(args.raw.get("padding_side", "left")),
         templates=args.chat_templates,
         chat_template=args.has_chat_template,
         prefix=prefix,
@@ -159,7 +172,10 @@ def _languages(args: Arguments) -> tuple[str, ...]:
 
 def _own(name: str, args: Arguments, roles: Mapping[str, Added]) -> dict[int, Added]:
     """Tokens that a class puts at fixed ids before the repository speaks."""
-    pad, eos, unk = (roles.get(r, Added.named(d)) for r, d in (("pad_token", "<pad>"), ("eos_token", "</s>"), ("unk_token", "<unk>")))
+    pad, eos, unk = (
+        roles.get(r, Added.named(d))
+        for r, d in (("pad_token", "<pad>"), ("eos_token", "</s>"), ("unk_token", "<unk>"))
+    )
     if name in ("ByT5Tokenizer", "MyT5Tokenizer"):
         return {0: pad, 1: eos, 2: unk}
     if name == "DiaTokenizer":
@@ -171,7 +187,12 @@ def _own(name: str, args: Arguments, roles: Mapping[str, Added]) -> dict[int, Ad
 
 
 def _vocabulary(
-    files: TokenizerFiles, name: str, record: Mapping[str, Any], args: Arguments, roles: Mapping[str, Added], major: str
+    files: TokenizerFiles,
+    name: str,
+    record: Mapping[str, Any],
+    args: Arguments,
+    roles: Mapping[str, Added],
+    major: str,
 ) -> Vocab:
     maker = _MAKERS.get(name)
     if maker is not None:
@@ -199,7 +220,9 @@ def _pieces(files: TokenizerFiles, name: str) -> DictVocab:
     return DictVocab({text: i for i, (text, _, _) in enumerate(model.pieces)})
 
 
-def _bytes(offset: int, *, plain: bool = True) -> Callable[[TokenizerFiles, Arguments, Mapping[str, Added]], Vocab]:
+def _bytes(
+    offset: int, *, plain: bool = True
+) -> Callable[[TokenizerFiles, Arguments, Mapping[str, Added]], Vocab]:
     def make(files: TokenizerFiles, args: Arguments, roles: Mapping[str, Added]) -> Vocab:
         name = chr if plain else "{:02x}".format
         return DictVocab({name(i): i + offset for i in range(256)})
@@ -214,7 +237,11 @@ def _codepoints(files: TokenizerFiles, args: Arguments, roles: Mapping[str, Adde
 
 def _fairseq_lines(files: TokenizerFiles, args: Arguments, roles: Mapping[str, Added]) -> Vocab:
     """PhoBERT and BERTweet: four special tokens, then a line per token with its count."""
-    table = {roles[r].text: i for i, r in enumerate(("bos_token", "pad_token", "eos_token", "unk_token")) if r in roles}
+    table = {
+        roles[r].text: i
+        for i, r in enumerate(("bos_token", "pad_token", "eos_token", "unk_token"))
+        if r in roles
+    }
     data = files.repository.read(_need(files, "vocab.txt"), MAX_MODEL)
     for line in decode(data, files.source, "vocab.txt").splitlines():
         text = line.strip().rpartition(" ")[0]
@@ -247,6 +274,6 @@ _MAKERS: Final[dict[str, Callable[[TokenizerFiles, Arguments, Mapping[str, Added
 _M2M100: Final = tuple(
     "af am ar ast az ba be bg bn br bs ca ceb cs cy da de el en es et fa ff fi fr fy ga gd gl gu ha he hi hr ht hu hy id "
     "ig ilo is it ja jv ka kk km kn ko lb lg ln lo lt lv mg mk ml mn mr ms my ne nl no ns oc or pa pl ps pt ro ru sd si "
-    "sk sl so sq sr ss su sv sw ta th tl tn tr uk ur uz vi wo xh yi yo zh zu".split()
+    "sk sl so sq sr ss su sv sw ta th tl tn tr uk ur uz vi wo xh yi yo zh zu".split()  # noqa: SIM905
 )
-_WMT21: Final = tuple("en ha is ja cs ru zh de".split())
+_WMT21: Final = tuple("en ha is ja cs ru zh de".split())  # noqa: SIM905

@@ -25,7 +25,13 @@ _TOKENIZER: Final = (
     "tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "special_tokens_map.json", "added_tokens.json",
     "vocab-src.json", "source.spm", "prophetnet.tokenizer", "byte_maps.json",
 )  # fmt: skip
-_MODEL: Final = ("config.json", "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "adapter_config.json")
+_MODEL: Final = (
+    "config.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "adapter_config.json",
+)
 
 
 def read_repo(source: Source, *, major: str | int | None = None) -> PadState:
@@ -40,7 +46,9 @@ def read_repo(source: Source, *, major: str | int | None = None) -> PadState:
     """
     chosen = default_major(major)
     names = set(source.names())
-    if not names & {*_TOKENIZER, *_MODEL} and not any(n.endswith((".model", ".gguf", ".safetensors")) for n in names):
+    if not names & {*_TOKENIZER, *_MODEL} and not any(
+        n.endswith((".model", ".gguf", ".safetensors")) for n in names
+    ):
         raise SourceError(f"{source.name}: none of its {len(names)} files is a tokenizer's or a model's")
     gguf = sorted(n for n in names if n.endswith(".gguf"))
     if gguf and not names & {"tokenizer.json", "tokenizer_config.json", "config.json"}:
@@ -50,9 +58,13 @@ def read_repo(source: Source, *, major: str | int | None = None) -> PadState:
     generation = load(source, "generation_config.json")
     model = model_facts(config, generation, chosen)
     rows = _rows(source, model, problems)
-    values: dict[str, Any] = dict(model.fields) if config else {
-        k: model.fields[k] for k in ("generation_pad_id", "generation_eos_ids", "has_generation_config")
-    }
+    values: dict[str, Any] = (
+        dict(model.fields)
+        if config
+        else {
+            k: model.fields[k] for k in ("generation_pad_id", "generation_eos_ids", "has_generation_config")
+        }
+    )
     values |= {
         "source": source.name,
         "has_model": bool(config) or rows.file is not None,
@@ -78,7 +90,9 @@ def read_repo(source: Source, *, major: str | int | None = None) -> PadState:
     return PadState(**values, problems=tuple(problems))
 
 
-def _tokenizer(files: TokenizerFiles, config: Mapping[str, Any], major: str, model: ModelFacts) -> dict[str, Any]:
+def _tokenizer(
+    files: TokenizerFiles, config: Mapping[str, Any], major: str, model: ModelFacts
+) -> dict[str, Any]:
     built = build(files, config, major)
     declared = as_int(model.text_pad_id) if model.text_pad_id is not None else None
     values = facts(files, built, major, declared if config else None)
@@ -115,13 +129,19 @@ def _locations(
     config: JsonFile, generation: JsonFile, files: TokenizerFiles | None
 ) -> Iterator[tuple[str, Location]]:
     """Where each fact that findings speak of was written."""
-    for field, key in (("config_pad_id", "pad_token_id"), ("config_eos_ids", "eos_token_id"), ("config_bos_id", "bos_token_id"), ("vocab_size", "vocab_size"), ("architectures", "architectures"), ("model_type", "model_type")):  # noqa: E501
+    for field, key in (
+        ("config_pad_id", "pad_token_id"),
+        ("config_eos_ids", "eos_token_id"),
+        ("config_bos_id", "bos_token_id"),
+        ("vocab_size", "vocab_size"),
+        ("architectures", "architectures"),
+        ("model_type", "model_type"),
+    ):
         if place := config.where(key):
             yield field, place
     for part, value in config.data.items():
-        if isinstance(value, Mapping) and "pad_token_id" in value and part.isidentifier():
-            if place := config.where(part, "pad_token_id"):
-                yield f"text_config_pad_ids.{part}", place
+        if isinstance(value, Mapping) and (place := config.where(part, "pad_token_id")):
+            yield f"text_config_pad_ids.{part}", place
     for field, key in (("generation_pad_id", "pad_token_id"), ("generation_eos_ids", "eos_token_id")):
         if place := generation.where(key):
             yield field, place
@@ -132,12 +152,19 @@ def _locations(
         mapped = "added_tokens_decoder" not in files.config.data and files.special_map.where(key)
         if place := mapped or files.config.where(key):
             yield role, place
-    for field, key in (("padding_side", "padding_side"), ("chat_template", "chat_template"), ("tokenizer_class", "tokenizer_class")):  # noqa: E501
+    for field, key in (
+        ("padding_side", "padding_side"),
+        ("chat_template", "chat_template"),
+        ("tokenizer_class", "tokenizer_class"),
+    ):
         if place := files.config.where(key):
             yield field, place
     if files.json is not None and files.json.part("padding"):
         at = files.json.text.find('"padding"')
-        yield "backend_padding", Location(files.json.name, "padding", files.json.text.count("\n", 0, at) + 1 if at >= 0 else None)
+        yield (
+            "backend_padding",
+            Location(files.json.name, "padding", files.json.text.count("\n", 0, at) + 1 if at >= 0 else None),
+        )
 
 
 def _gguf_state(source: Source, name: str) -> PadState:
@@ -158,6 +185,8 @@ def _gguf_state(source: Source, name: str) -> PadState:
         input_rows=header.input_rows,
         output_rows=header.output_rows,
         quantized="gguf",
-        locations=tuple((role.removesuffix("_token"), Location(name, f"tokenizer.ggml.{role}_id")) for role in header.ids),
+        locations=tuple(
+            (role.removesuffix("_token"), Location(name, f"tokenizer.ggml.{role}_id")) for role in header.ids
+        ),
         problems=("only the GGUF header was read: the file names no transformers tokenizer",),
     )

@@ -35,9 +35,13 @@ _OUTPUT: Final = tuple(
         r"decoder\.weight", r"head\.weight", r"cls\.weight", r"output\.weight", r"lm_head\.out_proj\.weight",
     )
 )  # fmt: skip
-_BIAS: Final = re.compile(r"(?:^|\.)(?:lm_head|embed_out|predictions|decoder|proj|vocab_projector|lm_loss|generator_lm_head|head|output|cls\.predictions)(?:\.decoder|\.proj|\.out_proj)?\.bias$|final_logits_bias$")  # noqa: E501
+_BIAS: Final = re.compile(
+    r"(?:^|\.)(?:lm_head|embed_out|predictions|decoder|proj|vocab_projector|lm_loss|generator_lm_head|head|output|cls\.predictions)(?:\.decoder|\.proj|\.out_proj)?\.bias$|final_logits_bias$"
+)
 _IN_LAYER: Final = re.compile(r"\.\d+\.")  # a matrix of one layer is no vocabulary's
-_OTHER_MODEL: Final = re.compile(r"(?:^|\.)(?:vision|visual|image|audio|speech|qformer|codec|vq|input_preprocessor)[a-z_]*\.")
+_OTHER_MODEL: Final = re.compile(
+    r"(?:^|\.)(?:vision|visual|image|audio|speech|qformer|codec|vq|input_preprocessor)[a-z_]*\."
+)
 _WITH_HEAD: Final = ("causal", "masked", "seq2seq")
 
 

@@ -24,7 +24,9 @@ def read_header(source: Source, name: str) -> dict[str, tuple[int, ...]]:
         raise SourceError(f"{source.name}: {name} has {len(start)} bytes, too few for a safetensors header")
     (length,) = struct.unpack("<Q", start[:8])
     if length > MAX_HEADER:
-        raise SourceError(f"{source.name}: {name} declares a header of {length:,} bytes, more than {MAX_HEADER:,}")
+        raise SourceError(
+            f"{source.name}: {name} declares a header of {length:,} bytes, more than {MAX_HEADER:,}"
+        )
     size = source.size(name)
     if length + 8 > size:
         raise SourceError(f"{source.name}: {name} declares a header of {length:,} bytes and has {size:,}")

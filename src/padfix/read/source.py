@@ -76,11 +76,15 @@ class FolderSource:
     def _list(self, folder: str) -> list[str]:
         try:
             with os.scandir(self._path(folder) if folder else self.root) as entries:
-                found = [entry.name for _, entry in zip(range(MAX_NAMES + 1), entries)]
+                found = [entry.name for _, entry in zip(range(MAX_NAMES + 1), entries, strict=False)]
         except OSError as error:
-            raise SourceError(f"{self._name}: cannot list {folder or 'the folder'}: {_reason(error)}") from error
+            raise SourceError(
+                f"{self._name}: cannot list {folder or 'the folder'}: {_reason(error)}"
+            ) from error
         if len(found) > MAX_NAMES:
-            raise SourceError(f"{self._name}: more than {MAX_NAMES} files; point at one repository, not at a collection")
+            raise SourceError(
+                f"{self._name}: more than {MAX_NAMES} files; point at one repository, not at a collection"
+            )
         return found
 
     def size(self, name: str) -> int:
@@ -97,7 +101,9 @@ class FolderSource:
         with os.fdopen(descriptor, "rb", closefd=True) as file:
             size = os.fstat(descriptor).st_size
             if size > limit:
-                raise SourceError(f"{self._name}: {name} has {size:,} bytes, more than the {limit:,} that are read")
+                raise SourceError(
+                    f"{self._name}: {name} has {size:,} bytes, more than the {limit:,} that are read"
+                )
             data = self._take(file.read, name, limit + 1)
         if len(data) > limit:
             raise SourceError(f"{self._name}: {name} grew past {limit:,} bytes while it was read")
@@ -110,7 +116,9 @@ class FolderSource:
             try:
                 file.seek(start)
             except (OSError, ValueError, OverflowError) as error:
-                raise SourceError(f"{self._name}: cannot read {name} from byte {start}: {_reason(error)}") from error
+                raise SourceError(
+                    f"{self._name}: cannot read {name} from byte {start}: {_reason(error)}"
+                ) from error
             return self._take(file.read, name, length)
 
     def _take(self, read: object, name: str, length: int) -> bytes:
@@ -127,7 +135,11 @@ class FolderSource:
         path = self.root / name
         try:
             real = path.resolve(strict=True)
-        except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of links before Python 3.13
+        except (
+            OSError,
+            RuntimeError,
+            ValueError,
+        ) as error:  # RuntimeError: a loop of links before Python 3.13
             raise SourceError(f"{self._name}: cannot open {name}: {_reason(error)}") from error
         if not (real.is_relative_to(self.root) or real.is_relative_to(self._inside)):
             raise SourceError(f"{self._name}: {name} is a link that leaves the folder; it was not followed")
@@ -181,7 +193,9 @@ def open_source(spec: str | Path) -> Source:
         raise SourceError(f"{spec}: cannot be opened: {_reason(error)}") from error
     match = _REPOSITORY.fullmatch(str(spec))
     if match is None or ".." in str(spec):
-        raise SourceError(f"{spec}: no such folder, and not a repository name like org/name or org/name@revision")
+        raise SourceError(
+            f"{spec}: no such folder, and not a repository name like org/name or org/name@revision"
+        )
     return cached_repository(match["name"], match["revision"])
 
 
@@ -190,8 +204,8 @@ def cache_folder() -> Path:
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if os.environ.get(variable):
             return Path(os.environ[variable]).expanduser()
-    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
-    return Path(home).expanduser() / "hub"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return Path(os.environ.get("HF_HOME") or cache / "huggingface").expanduser() / "hub"
 
 
 def cached_repositories(folder: Path | None = None) -> tuple[str, ...]:
@@ -220,7 +234,9 @@ def cached_repository(name: str, revision: str | None = None, *, folder: Path | 
     commit = _commit(repository, revision or "main")
     snapshot = repository / "snapshots" / commit if commit else None
     if snapshot is None or not snapshot.is_dir():
-        raise SourceError(f"{shown}: the local cache has no snapshot of it; download it with `hf download {name}`")
+        raise SourceError(
+            f"{shown}: the local cache has no snapshot of it; download it with `hf download {name}`"
+        )
     # files of a snapshot are links into the repository's own blobs
     return FolderSource(snapshot, name=shown, inside=repository)
 

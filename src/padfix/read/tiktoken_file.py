@@ -30,7 +30,9 @@ def parse_tiktoken(data: bytes, source: str, name: str) -> dict[str, int]:
             token, rank = line.split()
             raw, token_id = base64.b64decode(token, validate=True), int(rank[:12])
         except (ValueError, binascii.Error) as error:
-            raise SourceError(f"{source}: line {number} of {name} is not a base64 token and a rank") from error
+            raise SourceError(
+                f"{source}: line {number} of {name} is not a base64 token and a rank"
+            ) from error
         if token_id < 0:
             raise SourceError(f"{source}: line {number} of {name} has the rank {token_id}")
         found["".join(map(signs.__getitem__, raw))] = token_id

@@ -14,6 +14,7 @@ from padfix.read.files import TokenizerFiles
 from padfix.read.python_build import build_python
 from padfix.read.tables import BYTE_TOKENS, folds, is_byte_level, last_template_id, template_ids
 from padfix.read.tokenizer_build import Built
+from padfix.read.tokenizer_json import TokenizerJson
 from padfix.read.uses import declared, pad_uses
 from padfix.types import BackendPadding, Token
 
@@ -29,7 +30,7 @@ def build(files: TokenizerFiles, config: Mapping[str, Any], major: str) -> Built
         major == "5"
         and files.json is not None
         and auto_class.byte_level_llama(table, "", data, config)
-        and '"ByteLevel"' in files.json.text
+        and _byte_level(files.json)
     ):
         name = "TokenizersBackend"
     else:
@@ -38,6 +39,11 @@ def build(files: TokenizerFiles, config: Mapping[str, Any], major: str) -> Built
     if record["kind"] != "tokenizers":
         return build_python(files, name, major)
     return build_5(files, name) if major == "5" else build_4(files, name)
+
+
+def _byte_level(file: TokenizerJson) -> bool:
+    """Does the file say ByteLevel? Of a cut-off one: it is a sentencepiece vocabulary when it marks ``<unk>``."""
+    return file.vocab.get("<unk>") is None if file.cut else '"ByteLevel"' in file.text
 
 
 def facts(files: TokenizerFiles, built: Built, major: str, declared_id: int | None) -> dict[str, Any]:
@@ -53,8 +59,12 @@ def facts(files: TokenizerFiles, built: Built, major: str, declared_id: int | No
     whole = built.backend.vocab.complete
     length = built.backend.length(count_repeats=built.repeats and major == "5") if whole else None
     if pad is not None and pad.text in built.backend.unknown:
-        raise SourceError(f"{files.source}: the id of its pad {pad.text[:60]!r} lies beyond what the budget of bytes reads")
-    eos, unk, bos = (None if t is not None and t.text in built.backend.unknown else t for t in (eos, unk, bos))
+        raise SourceError(
+            f"{files.source}: the id of its pad {pad.text[:60]!r} lies beyond what the budget of bytes reads"
+        )
+    eos, unk, bos = (
+        None if t is not None and t.text in built.backend.unknown else t for t in (eos, unk, bos)
+    )
     return {
         "tokenizer_class": built.cls,
         "pad": pad,
@@ -71,7 +81,9 @@ def facts(files: TokenizerFiles, built: Built, major: str, declared_id: int | No
         "unk_emitted": None if unk is None or cut else emits_unk(table),
         "appends_eos": None if eos is None or (cut and built.suffix is None) else end == eos.id,
         "pad_is_added": None if pad is None else pad.text in declared(files),
-        "pad_uses": None if pad is None or pad.id is None or not whole else pad_uses(files, built, table, pad),
+        "pad_uses": None
+        if pad is None or pad.id is None or not whole
+        else pad_uses(files, built, table, pad),
         "candidates": assess(table, unk=unk, eos=eos, declared=named),
     }
 
@@ -145,7 +157,9 @@ def backend_padding(files: TokenizerFiles) -> BackendPadding | None:
         return None
     pad_id, text, direction = block.get("pad_id"), block.get("pad_token"), block.get("direction")
     if not isinstance(pad_id, int) or isinstance(pad_id, bool) or not isinstance(text, str):
-        raise SourceError(f"{files.source}: the padding block of {files.json.name if files.json else ''} has no pad id and token")
+        raise SourceError(
+            f"{files.source}: the padding block of {files.json.name if files.json else ''} has no pad id and token"
+        )
     strategy = block.get("strategy")
     fixed = strategy.get("Fixed") if isinstance(strategy, Mapping) else None
     return BackendPadding(pad_id, text, str(direction).lower(), fixed if isinstance(fixed, int) else None)

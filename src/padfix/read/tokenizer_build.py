@@ -81,7 +81,9 @@ def arguments(files: TokenizerFiles, major: str, *, legacy_json: bool = True) ->
         named = {_text(raw[r]) for r in ROLES if raw.get(r) is not None} | {t.text for t in extras or ()}
         for text, token_id in files.added_map.data.items():
             if not isinstance(token_id, int) or isinstance(token_id, bool):
-                raise SourceError(f"{source}: added_tokens.json gives {text[:40]!r} the id {str(token_id)[:40]!r}")
+                raise SourceError(
+                    f"{source}: added_tokens.json gives {text[:40]!r} the id {str(token_id)[:40]!r}"
+                )
             added[token_id] = by_text[text] = Added(text, text in named, text not in named)
         if legacy_json and files.json is not None:
             for token_id, token in json_added(files.json, source):
@@ -171,22 +173,32 @@ def _decoder(decoder: Any, source: str) -> tuple[dict[int, Added], dict[str, Add
     for key, value in decoder.items():
         token = Added.from_json(value) if isinstance(value, Mapping) else None
         if token is None or not key.strip().lstrip("-").isdecimal() or len(key) > 12:
-            raise SourceError(f"{source}: added_tokens_decoder holds {key[:20]!r}: {str(value)[:60]!r}, which is not a token")
+            raise SourceError(
+                f"{source}: added_tokens_decoder holds {key[:20]!r}: {str(value)[:60]!r}, which is not a token"
+            )
         added[int(key)] = token
     return added, {t.text: t for t in added.values()}
 
 
 def _merge_map(
-    raw: dict[str, Any], mapped: Mapping[str, Any], extras: list[Added] | None, key: str, major: str, source: str
+    raw: dict[str, Any],
+    mapped: Mapping[str, Any],
+    extras: list[Added] | None,
+    key: str,
+    major: str,
+    source: str,
 ) -> tuple[list[Added] | None, str]:
     """``special_tokens_map.json`` overrules the config, key by key; its lists are joined or replace."""
     for name, value in mapped.items():
         if name in ("additional_special_tokens", "extra_special_tokens") and isinstance(value, list):
             tokens = [
-                Added.from_json(v, special=True) if isinstance(v, Mapping) else _token(v, source, name) for v in value
+                Added.from_json(v, special=True) if isinstance(v, Mapping) else _token(v, source, name)
+                for v in value
             ]
             if any(t is None for t in tokens):
-                raise SourceError(f"{source}: {name} in special_tokens_map.json holds something that is not a token")
+                raise SourceError(
+                    f"{source}: {name} in special_tokens_map.json holds something that is not a token"
+                )
             given = [t for t in tokens if t is not None]
             if major == "5" and name == "additional_special_tokens":
                 if extras is None or key == "additional_special_tokens":
@@ -197,7 +209,9 @@ def _merge_map(
         elif isinstance(value, Mapping):
             token = Added.from_json(value, special=True)
             if token is None:
-                raise SourceError(f"{source}: {name} in special_tokens_map.json is not a token: {str(value)[:60]!r}")
+                raise SourceError(
+                    f"{source}: {name} in special_tokens_map.json is not a token: {str(value)[:60]!r}"
+                )
             raw[name] = token
         else:
             raw[name] = value
@@ -214,7 +228,9 @@ def json_added(file: TokenizerJson, source: str) -> list[tuple[int, Added]]:
         token = Added.from_json(entry) if isinstance(entry, Mapping) else None
         token_id = entry.get("id") if isinstance(entry, Mapping) else None
         if token is None or not isinstance(token_id, int) or isinstance(token_id, bool):
-            raise SourceError(f"{source}: {file.name} has an added token without id and content: {str(entry)[:60]!r}")
+            raise SourceError(
+                f"{source}: {file.name} has an added token without id and content: {str(entry)[:60]!r}"
+            )
         found.append((token_id, token))
     return found
 
@@ -244,14 +260,23 @@ def side_of(args: Arguments, record: Mapping[str, Any], block: Mapping[str, Any]
 def fill(args: Arguments, record: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, Added]:
     """Every named special token: the repository's, else the class's, else the padding block's pad."""
     roles: dict[str, Added] = {}
-    names = [*ROLES, *(r for r in record["roles"] if r not in ROLES), *(r for r in args.roles if r not in ROLES)]
+    names = [
+        *ROLES,
+        *(r for r in record["roles"] if r not in ROLES),
+        *(r for r in args.roles if r not in ROLES),
+    ]
     for role in dict.fromkeys(names):
         if role in args.roles:
             value = args.roles[role]
         else:
             own = record["roles"].get(role)
             value = None if own is None else Added.named(own)
-            if role == "pad_token" and block and record.get("pad_from_block") and isinstance(block.get("pad_token"), str):
+            if (
+                role == "pad_token"
+                and block
+                and record.get("pad_from_block")
+                and isinstance(block.get("pad_token"), str)
+            ):
                 value = Added.named(block["pad_token"])
         wrapped = record.get("normalized", {}).get(role)
         if value is not None and value.plain and wrapped is not None:
@@ -297,7 +322,9 @@ def template_of(
             if word in ROLES:
                 words += [roles[word].text] if word in roles else []
             elif word in _LANGUAGES and language is not None:
-                words.append(f"__{language}__" if word.startswith("__") and "__" not in language else language)
+                words.append(
+                    f"__{language}__" if word.startswith("__") and "__" not in language else language
+                )
             else:
                 words.append(word)
         around.append(words)

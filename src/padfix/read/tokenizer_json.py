@@ -26,7 +26,9 @@ _VOCAB: Final = re.compile(rb'"vocab"\s*:\s*(?=[\[{])')
 _MERGES: Final = re.compile(rb'\}\s*,\s*"merges"\s*:\s*\[')
 _MODEL_END: Final = re.compile(rb"\}\s*\}\s*\Z")
 _MERGES_END: Final = re.compile(rb"\]\s*\}\s*\}\s*\Z")
-_PIECES_END: Final = re.compile(rb'\]\s*(?P<tail>(?:,\s*"byte_fallback"\s*:\s*(?:true|false)\s*)?\}\s*\})\s*\Z')
+_PIECES_END: Final = re.compile(
+    rb'\]\s*(?P<tail>(?:,\s*"byte_fallback"\s*:\s*(?:true|false)\s*)?\}\s*\})\s*\Z'
+)
 _WORDS_END: Final = re.compile(rb'\}\s*(?P<tail>,\s*"unk_token"\s*:\s*"(?:[^"\\]|\\.)*"\s*\}\s*\})\s*\Z')
 _KEY: Final = re.compile(r'\s*,?\s*("(?:[^"\\]|\\.)*")\s*:\s*')
 _ITEM: Final = re.compile(r"\s*,?\s*")
@@ -83,7 +85,9 @@ def load_tokenizer_json(source: Source, name: str = "tokenizer.json") -> Tokeniz
         return None
     size = source.size(name)
     if size > MAX_TOKENIZER_JSON:
-        raise SourceError(f"{source.name}: {name} has {size:,} bytes, more than the {MAX_TOKENIZER_JSON:,} that are read")
+        raise SourceError(
+            f"{source.name}: {name} has {size:,} bytes, more than the {MAX_TOKENIZER_JSON:,} that are read"
+        )
     bound = getattr(source, "head_bytes", None)  # a hub within a budget of bytes
     if isinstance(bound, int) and size > bound:
         return _beginning(source, name, bound)
@@ -106,14 +110,25 @@ def _quick(source: Source, name: str, size: int) -> TokenizerJson | None:
     if data[start.end() : start.end() + 1] == b"[":
         data += source.range(name, len(data), size - len(data)) if len(data) < size else b""
         return _pieces(source, name, data, start.end(), head)
-    while (merges := _MERGES.search(data, max(start.end(), len(data) - _CHUNK - 64))) is None and len(data) < size:
+    while (merges := _MERGES.search(data, max(start.end(), len(data) - _CHUNK - 64))) is None and len(
+        data
+    ) < size:
         more = source.range(name, len(data), _CHUNK)
         if not more:
             return None  # the file shrank
         data += more
     if merges is not None:
         tail = data[-_TAIL:] if len(data) >= size else source.range(name, max(0, size - _TAIL), _TAIL)
-        return _object(source, name, data, start.end(), merges.start() + 1, head, bool(_MERGES_END.search(tail)), "merges")
+        return _object(
+            source,
+            name,
+            data,
+            start.end(),
+            merges.start() + 1,
+            head,
+            bool(_MERGES_END.search(tail)),
+            "merges",
+        )
     if (end := _WORDS_END.search(data, max(0, len(data) - 4096))) is not None:
         words = json.loads(b'{"model":{"":0' + end["tail"])["model"]
         head["model"]["unk_token"] = words["unk_token"]
@@ -133,7 +148,9 @@ def _beginning(source: Source, name: str, bound: int) -> TokenizerJson:
     if start is None or head is None:
         head = _complete_keys(data)
         if "added_tokens" not in head:
-            raise SourceError(f"{source.name}: the first {bound:,} bytes of {name} do not reach its added tokens")
+            raise SourceError(
+                f"{source.name}: the first {bound:,} bytes of {name} do not reach its added tokens"
+            )
         return TokenizerJson(name, head, PartialVocab(_written(head)), False, data.decode("utf-8", "replace"))
     is_list = data[start.end() : start.end() + 1] == b"["
     table: dict[str, int] = {}
@@ -144,7 +161,9 @@ def _beginning(source: Source, name: str, bound: int) -> TokenizerJson:
             break
     table = {**_written(head), **table}
     head["model"].pop("vocab", None)
-    return TokenizerJson(name, head, PartialVocab(table), is_list, data[: start.start()].decode("utf-8", "replace"))
+    return TokenizerJson(
+        name, head, PartialVocab(table), is_list, data[: start.start()].decode("utf-8", "replace")
+    )
 
 
 def _written(head: Mapping[str, Any]) -> dict[str, int]:
@@ -197,7 +216,14 @@ def _head(raw: bytes) -> dict[str, Any] | None:
 
 
 def _object(
-    source: Source, name: str, data: bytes, start: int, stop: int, head: dict[str, Any], ended: bool, extra: str | None
+    source: Source,
+    name: str,
+    data: bytes,
+    start: int,
+    stop: int,
+    head: dict[str, Any],
+    ended: bool,
+    extra: str | None,
 ) -> TokenizerJson | None:
     if not ended:
         return None
@@ -257,7 +283,9 @@ def pieces_vocab(raw: Any, source: str, name: str) -> DictVocab:
         raise SourceError(f"{source}: the vocabulary in {name} is not an array of [piece, score]")
     table: dict[str, int] = {}
     for i, pair in enumerate(raw):
-        if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)) or isinstance(pair[1], (str, list, dict)):
+        if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)) or isinstance(
+            pair[1], (str, list, dict)
+        ):
             raise SourceError(f"{source}: entry {i} of the vocabulary in {name} is not [piece, score]")
         table[pair[0]] = i
     return DictVocab(table, len(raw))

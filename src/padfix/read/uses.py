@@ -73,7 +73,10 @@ def _patterns(text: str, cuts: list[int]) -> list[re.Pattern[bytes]]:
     """Both ways of writing a merge, for every place where the string can be cut."""
     found = []
     for i in cuts:
-        a, b = (re.escape(json.dumps(part, ensure_ascii=False)[1:-1].encode("utf-8", "replace")) for part in (text[:i], text[i:]))
+        a, b = (
+            re.escape(json.dumps(part, ensure_ascii=False)[1:-1].encode("utf-8", "replace"))
+            for part in (text[:i], text[i:])
+        )
         found.append(re.compile(b'"' + a + b" " + b + b'"'))
         found.append(re.compile(rb'\[\s*"' + a + rb'"\s*,\s*"' + b + rb'"\s*\]'))
     return found
