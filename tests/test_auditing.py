@@ -108,11 +108,12 @@ def test_trees(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read anything")
 def test_an_unreadable_folder_in_a_tree_is_a_skip(tmp_path: Path) -> None:
     """What may not be listed is named, and the rest is still found."""
     write_checkpoint(tmp_path / "a")
     (tmp_path / "closed").mkdir(mode=0)
+    if os.access(tmp_path / "closed", os.R_OK):
+        pytest.skip("this user may read anything")
     assert [isinstance(x, Skip) for x in repositories_under(tmp_path)] == [False, True]
 
 

@@ -181,11 +181,12 @@ def test_two_fixes_at_once(tmp_path: Path) -> None:
     assert content(folder) == WHOLE_OLD
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
 def test_a_read_only_folder(tmp_path: Path) -> None:
     """A folder that cannot be written gives a sentence, and stays as it was."""
     folder = make(tmp_path / "x")
     folder.chmod(0o500)
+    if os.access(folder, os.W_OK):
+        pytest.skip("this user may write anywhere")
     with pytest.raises(SourceError, match="cannot be written"):
         replace_files(folder, NEW)
     folder.chmod(0o700)

@@ -44,7 +44,6 @@ def copy_folder(src: Path, dst: Path, changes: Mapping[str, bytes]) -> Callable[
             (draft / name).write_bytes(data)
             if (src / name).exists():
                 shutil.copymode(src / name, draft / name)
-        shutil.copymode(src, draft)
         draft.replace(dst)
     except OSError as error:
         shutil.rmtree(draft, ignore_errors=True)
