@@ -271,8 +271,9 @@ def _score_pairs(before: Any, evidence: Evidence, side: str) -> Iterator[tuple[s
         else "the score of a text alone is not what it was: the head pools another position"
     )
     first = evidence.first
-    if before is not None and before.scores is not None and first.scores is not None:
-        yield early, before.scores[0], first.scores[0]
+    known = before.scores if before is not None else evidence.score_without_pad() if pad == eos else None
+    if known is not None and first.scores is not None:
+        yield early, known[0], first.scores[0]
     for row in evidence.rows(side):
         alone = evidence.alone[row.pads]
         score = evidence.padded.score(row)

@@ -14,7 +14,7 @@ from typing import Any
 
 from padfix.proof.probes import Probe, Row
 from padfix.proof.run import ProbeError, Run, forward
-from padfix.proof.subject import Subject
+from padfix.proof.subject import Subject, nested_configs
 from padfix.proof.tolerances import Difference, Limits, difference, limits
 
 
@@ -109,10 +109,27 @@ class Evidence:
         return any(self._worst([(self.filled.of(r), self.padded.of(r))]).worst > 0 for r in rows)
 
     def mask_inert(self, side: str) -> bool:
-        """True when an all-ones mask gives what the right mask gives: the model does not look at it."""
+        """True when the model does not look at the mask: padding shows under an all-ones mask, and just as much
+        under the right one."""
         row, open_row = self.probe.padded(side, self.probe.longest), self.kind(f"open-{side}")
         same = self._worst([(self.padded.of(open_row), self.padded.of(row))])
-        return same.finite and same.worst <= self.zones.floor
+        shows = self._worst([(self.filled.of(open_row), self.padded.of(open_row))])
+        return same.finite and same.worst <= self.zones.floor and shows.worst > 0
+
+    def score_without_pad(self) -> Any:
+        """A classifier's score for the first text alone with no pad id in its configs: pooled at the last token.
+
+        One further pass; the configs are put back at once.
+        """
+        configs = [(vars(config), dict(vars(config))) for config in nested_configs(self.subject.model.config)]
+        try:
+            for live, _ in configs:
+                if "pad_token_id" in live:
+                    live["pad_token_id"] = None
+            return forward(self.subject, self.first.rows, self._pads, positions=False).scores
+        finally:
+            for live, kept in configs:
+                live.update(kept)
 
     def bare(self) -> Difference | None:
         """A left-padded row without position ids, against the text alone; None: it was not run."""

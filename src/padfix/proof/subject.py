@@ -146,7 +146,12 @@ def _position_offset(model: Any) -> int:
     return 0
 
 
-_WANTED: Final = {"return_dict": True, "use_cache": False, "output_attentions": False, "output_hidden_states": False}
+_WANTED: Final = {
+    "return_dict": True,
+    "use_cache": False,
+    "output_attentions": False,
+    "output_hidden_states": False,
+}
 
 
 @contextlib.contextmanager
