@@ -117,12 +117,17 @@ def _tables(model: Any, twin: Any, found: Vocabulary, rows: Rows, init: Init) ->
             continue
         at = next((i for i, (tensors, *_) in enumerate(groups) if same_tensor(tensors[0], tensor)), None)
         if at is None:
-            groups.append(([tensor], [name], dim, wanted))
-            continue
-        tensors, names, dim, most = groups[at]
-        if all(tensor is not known for known in tensors):
-            tensors.append(tensor)
-        groups[at] = (tensors, [*names, name], dim, max(most, wanted))
+            groups.append(([tensor], [], dim, wanted))
+        else:
+            groups[at] = (*groups[at][:3], max(groups[at][3], wanted))
+    for name, tensor in all_tensors(
+        model
+    ):  # also ties that the model's own resize forgets (FSMT's projection)
+        for tensors, names, *_ in groups:
+            if same_tensor(tensors[0], tensor):
+                names.append(name)
+                if all(tensor is not known for known in tensors):
+                    tensors.append(tensor)
     looked_up = _input_like(model, found)
     for tensors, names, dim, after in groups:
         fill: Init = "zero" if init == "zero" and not looked_up.isdisjoint(names) else "mean"
