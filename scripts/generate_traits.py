@@ -340,6 +340,29 @@ def pools_on_eos(probe: Probe) -> bool:
     return relative(*scores) > LEAK
 
 
+def pools_last(probe: Probe) -> bool:
+    """Do masked pads after the text move the score, the pad id being theirs, where masked pads before it do not?"""
+    if not probe.takes_mask:
+        return False
+    pads = [PAD] * len(FILL)
+    with _ids(probe.model, "pad_token_id", PAD):
+        reference = alone(probe)
+        right, left = (relative(padded(probe, side, pads), reference) > MOVED for side in ("right", "left"))
+    return right and not left
+
+
+def decoder_reads_padding(probe: Probe) -> bool:
+    """In an encoder-decoder, do other masked ids before the text move the score, the mask of the encoder the same?"""
+    if not (probe.takes_mask and probe.model.config.is_encoder_decoder):
+        return False
+    eos = probe.model.config.eos_token_id if isinstance(probe.model.config.eos_token_id, int) else 2
+    rows = ([*fill, *TEXT, eos] for fill in (FILL, OTHER_FILL))
+    mask = [[0] * len(FILL) + [1] * (len(TEXT) + 1)]
+    with _ids(probe.model, "pad_token_id", 1):
+        one, two = (probe([row], mask) for row in rows)
+    return relative(one, two) > LEAK
+
+
 EXPERIMENTS: dict[str, Callable[[Probe], bool]] = {
     "absolute-positions": absolute_positions,
     "ignores-mask": ignores_mask,
@@ -351,7 +374,12 @@ EXPERIMENTS: dict[str, Callable[[Probe], bool]] = {
     "softcaps-logits": softcaps_logits,
     "unequal-rows": unequal_rows,
 }
-OF_CLASSIFIERS = {"pools-on-eos": pools_on_eos, "pools-on-pad": pools_on_pad}
+OF_CLASSIFIERS = {
+    "decoder-reads-padding": decoder_reads_padding,
+    "pools-last": pools_last,
+    "pools-on-eos": pools_on_eos,
+    "pools-on-pad": pools_on_pad,
+}
 
 
 def measure(model_type: str, said: Callable[[str], None]) -> tuple[str, ...]:

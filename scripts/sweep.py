@@ -19,6 +19,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import time
@@ -30,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "build" / "sweep"
+RESULTS = Path(os.environ.get("PADFIX_SWEEP", ROOT / "build" / "sweep"))
 HEADS = ("causal", "masked", "seq2seq", "classifier", "token-classifier")
 LIMIT = 600  # seconds for all strategies of one model; an idle machine takes 1 to 10
 
@@ -62,7 +63,7 @@ class Case:
 class Outcome:
     """How one strategy ended on one model."""
 
-    kind: str  # proven, refused, failed, crashed, broken (a law), unbuildable
+    kind: str  # proven, refused, failed, crashed, broken (a law), unbuildable, no such form
     rung: str = ""
     detail: str = ""
     failed: list[str] = field(default_factory=list)  # gating checks
@@ -99,7 +100,9 @@ def run_case(case: Case, strategies: tuple[str, ...] = tuple(STRATEGIES)) -> dic
         try:
             model = build(case)
         except CannotBuildError as error:
-            return {name: Outcome("unbuildable", detail=str(error)) for name in strategies}
+            no_form = case.tied is not None and ("tied form" in str(error) or "tie_word" in str(error))
+            kind = "no such form" if no_form else "unbuildable"
+            return {name: Outcome(kind, detail=str(error)) for name in strategies}
         outcomes[name] = run_strategy(model, case, name)
         outcomes[name].seconds = round(time.perf_counter() - start, 2)
     return outcomes
@@ -153,7 +156,7 @@ def run_strategy(model: Any, case: Case, name: str) -> Outcome:
         return _proven(case, report)
     except BrokenLawError as error:
         return Outcome("broken", detail=str(error))
-    except Exception as error:  # noqa: BLE001: a crash is what this sweep looks for
+    except Exception as error:  # noqa: BLE001 - a crash is what this sweep looks for
         where = traceback.extract_tb(error.__traceback__)
         own = [f"{Path(f.filename).name}:{f.lineno}" for f in where if "padfix" in f.filename][-3:]
         text = " ".join(str(error).split())[:300]
@@ -179,23 +182,39 @@ def _failed(case: Case, verdict: Any) -> Outcome:
     return Outcome("failed", "", "; ".join(wrong), [c.name for c in failed], causes, [], bool(wrong))
 
 
-# What an architecture does, by its measured traits, explains why a check of padding fails on a side.
-EITHER_SIDE = {"ignores-mask", "mixes-positions"}
-LEFT = {"leaks-state", "absolute-positions", "positions-from-pad"}
+# What the words of a true cause must speak of, for each measured trait that can explain a failed check.
+SAYS = {
+    "ignores-mask": r"ignores|own mask|no effect|divided",
+    "mixes-positions": r"convol|trigram|pooling|landmark|compress|neighbour|bytes|down-sampl|reaches real tokens",
+    "leaks-state": r"recurrent",
+    "absolute-positions": r"position",
+    "positions-from-pad": r"position|neighbour",
+    "pools-on-pad": r"pools|pooled",
+    "pools-on-eos": r"pools|pooled|EOS",
+    "pools-last": r"pools|pooled",
+    "decoder-reads-padding": r"decoder reads",
+    "recurrent": r"single row|recurrent",
+}
+LEFT = {"leaks-state", "absolute-positions", "positions-from-pad", "recurrent", "decoder-reads-padding"}
+ANY_SIDE = {"ignores-mask", "mixes-positions"}
 
 
 def explained(case: Case, check: Any) -> bool:
-    """Is there a measured reason, found without the proof, for this check to fail on this architecture?"""
+    """Is the cause of a failed check one that was measured on this architecture, without the proof?"""
     from padfix.traits import traits_of
 
-    traits = set(traits_of(case.model_type))
-    if check.name in ("pad-invisible", "padding-right"):
-        return bool(traits & EITHER_SIDE or (check.name == "pad-invisible" and traits & LEFT))
-    if check.name.startswith("padding-left"):
-        return bool(traits & (EITHER_SIDE | LEFT))
-    if check.name == "pooled-kept":
-        return bool(traits & {"pools-on-pad", "pools-on-eos", "ignores-mask", "mixes-positions"})
-    return bool(check.name == "pad-unlikely")
+    if check.name == "pad-unlikely":
+        return "zero" in (check.cause or "") or "capped" in (check.cause or "")
+    if check.name in ("pad-invisible",) or check.name.startswith("padding-left"):
+        possible = ANY_SIDE | LEFT
+    elif check.name == "padding-right":
+        possible = ANY_SIDE
+    elif check.name == "pooled-kept":
+        possible = ANY_SIDE | {"pools-on-pad", "pools-on-eos", "pools-last"}
+    else:
+        return False
+    words = [SAYS[trait] for trait in possible & set(traits_of(case.model_type))]
+    return any(re.search(pattern, check.cause or "") for pattern in words)
 
 
 def _laws(

@@ -5,6 +5,8 @@ trait                        meaning
 ===========================  ===========================================================================
 ``absolute-positions``       positions count padded places: left padding needs ``position_ids`` (GPT-2;
                              the encoders of BART and M2M take none, so it cannot be repaired there)
+``decoder-reads-padding``    the decoder of its classifier reads the same ids without a mask: left padding is
+                             text to it (BART, T5)
 ``ignores-mask``             ``attention_mask`` has no effect on what the text sees: FNet mixes all
                              positions, YOSO truncates ``1 + mask / 10000`` to 1, CPM-Ant makes its own
                              mask from ``input_ids != 0``
@@ -16,6 +18,7 @@ trait                        meaning
                              (Funnel, CANINE), compressed windows (DeepSeek-V4), byte groups (BLT)
 ``pad-is-semantic``          the pad's identity carries meaning (CLIP, T5, Whisper): given by hand
 ``padding-idx-from-config``  builds ``nn.Embedding(padding_idx=config.pad_token_id)``
+``pools-last``               its classifier pools the last place, padding or not: pad on the left (XLNet)
 ``pools-on-eos``             its classifier pools the EOS tokens (BART, T5)
 ``pools-on-pad``             its classifier pools the last token that is not the pad id (Llama)
 ``positions-from-pad``       position ids are counted from the pad id (RoBERTa): its id may never change

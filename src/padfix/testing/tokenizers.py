@@ -116,8 +116,8 @@ def matching_tokenizer(model: Any, kind: Kind = "byte-bpe", **options: Any) -> A
     """A tokenizer whose special tokens have the ids that a model's configuration declares.
 
     It has as many tokens as the model has input rows, so that a new token must grow them (or
-    ``vocab_size``). There is a pad only if the configuration declares one or ``pad=`` names one.
-    Other keywords go to `tiny_tokenizer`.
+    ``vocab_size``). Where the configuration declares a pad, a special token has its id; with
+    ``pad=None`` it is there, but not set. Other keywords go to `tiny_tokenizer`.
 
     >>> from padfix.testing.tiny import tiny_model
     >>> model = tiny_model("gpt2")
@@ -131,14 +131,17 @@ def matching_tokenizer(model: Any, kind: Kind = "byte-bpe", **options: Any) -> A
     }
     names = {"pad": "<pad>", "bos": "<s>", "eos": "</s>", **_DEFAULTS[kind]}
     ids: dict[str, int] = {}
-    chosen: dict[str, Any] = {}
+    chosen: dict[str, str | None] = {}
     for role in ("eos", "bos", "pad"):
         place = declared[role]
-        name = options.pop(role, names[role] if place is not None or role == "eos" else None)
-        same = next((text for text, taken in ids.items() if taken == place), None)
-        chosen[role] = same if same is not None and place is not None else name
-        if place is not None and name is not None and same is None:
-            ids[name] = place
+        name = next((text for text, taken in ids.items() if taken == place), names[role])
+        chosen[role] = options.pop(role, None if place is None and role != "eos" else name)
+        if place is not None:
+            ids[chosen[role] or name] = place
+    reserved = options.pop("reserved", ())
+    unset = [name for name in ids if name not in chosen.values()]
+    spare = [f"<|reserved_{i}|>" for i in range(reserved)] if isinstance(reserved, int) else list(reserved)
+    options["reserved"] = [*unset, *spare]
     size = options.pop("vocab_size", rows)
     return tiny_tokenizer(kind, ids={**ids, **options.pop("ids", {})}, vocab_size=size, **chosen, **options)
 
@@ -147,7 +150,9 @@ def _rows(model: Any, config: Any) -> int:
     try:
         return int(model.get_input_embeddings().weight.shape[0])
     except (AttributeError, NotImplementedError):
-        return int(config.vocab_size)
+        return int(
+            getattr(config, "vocab_size", VOCAB_SIZE)
+        )  # CANINE hashes characters: it has no vocabulary
 
 
 def _first(value: Any, rows: int) -> int | None:
