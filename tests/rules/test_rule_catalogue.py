@@ -105,6 +105,7 @@ CASES = [
     Case("PAD001", replace(GOOD, pad=None), GOOD, "the tokenizer (32000 tokens) has no pad token"),
     Case("PAD001", replace(GOOD, pad=None), GOOD, "no pad token", "warning", "generation"),
     Case("PAD001", replace(GOOD, pad=None), replace(GOOD, pad=None, n_tokens=None), "32064 embedding rows", "info", "serving"),
+    Case("PAD001", replace(GOOD, pad=None, quantized="gguf"), replace(GOOD, quantized="gguf"), "no pad token", "info"),
     Case("PAD002", replace(GOOD, pad=EOS), GOOD, "pad and EOS are both '</s>' (2)", "warning"),
     Case("PAD002", replace(GOOD, pad=EOS, appends_eos=True), GOOD, "every text ends in EOS", "error", "classification"),
     Case("PAD002", replace(GOOD, pad=EOS, traits=("pools-on-eos",)), GOOD, "the head pools by EOS", "error", "classification"),
@@ -299,4 +300,6 @@ def test_the_fix_names_what_the_vocabulary_offers() -> None:
     assert fix(full) == 'padfix.ensure_pad(model, tok, strategy="add")'
     assert fix(replace(reserved, live=True)) == 'padfix.ensure_pad(model, tok, strategy="reserved")'
     assert fix(replace(reserved, source="a b; rm -rf /")) == "padfix fix 'a b; rm -rf /' --strategy reserved"
+    assert fix(replace(reserved, quantized="gguf")) == fix(replace(full, quantized="gguf"))
+    assert "convert it again" in str(fix(replace(full, quantized="gguf")))
     assert fix(replace(reserved, source="\x1b[31m")) == "padfix fix FOLDER --strategy reserved"

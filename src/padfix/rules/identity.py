@@ -8,7 +8,7 @@ from typing import Final
 
 from padfix.candidates import names_a_modality
 from padfix.rules.registry import TASKS, Hit, Task, rule, show
-from padfix.rules.remedies import alternatives, own_pad, repair
+from padfix.rules.remedies import alternatives, own_pad, some_pad
 from padfix.types import PadState, Severity
 
 _MODALITY: Final = re.compile(r"image|video|audio|vision|speech|boi|boa", re.IGNORECASE)
@@ -58,18 +58,12 @@ def missing_pad_token(state: PadState) -> Iterator[Hit]:
     """
     if state.n_tokens is None or state.pad is not None:
         return
-    if state.eos is None or alternatives(state):
-        fix = repair(state, "auto") if alternatives(state) else own_pad(state)
-    else:
-        fix = f'{repair(state, "eos")} to generate; padfix.ensure_pad(model, tok, strategy="add") to train'
     # a bare tokenizer.json names no class, and the one that config.json stands for may bring a pad (BERT, GPT-NeoX)
     classless = not state.live and not state.has_model and state.eos is None
     unsure = "; no config.json beside it names a class, which may bring one" if classless else ""
-    yield Hit(
-        f"the tokenizer ({show(state.n_tokens)} tokens) has no pad token{alternatives(state)}{unsure}",
-        "pad",
-        fix,
-    )
+    message = f"the tokenizer ({show(state.n_tokens)} tokens) has no pad token{alternatives(state)}{unsure}"
+    # llama.cpp pads no batches
+    yield Hit(message, "pad", some_pad(state), "info" if state.quantized == "gguf" else None)
 
 
 @rule(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import Final
 
 from padfix.rules.registry import show
 from padfix.types import Candidate, PadState
@@ -14,6 +15,8 @@ def repair(state: PadState, strategy: str | None = None, *, pad_token: str | Non
     >>> repair(PadState(source="./llama"), "reserved")
     'padfix fix ./llama --strategy reserved'
     """
+    if _converted(state):
+        return _CONVERT
     if state.live:
         named = [f'strategy="{strategy}"'] if strategy else []
         named += [f"pad_token={pad_token!r}"] if pad_token else []
@@ -21,6 +24,13 @@ def repair(state: PadState, strategy: str | None = None, *, pad_token: str | Non
     flags = [f"--strategy {strategy}"] if strategy else []
     flags += [f"--pad-token {shlex.quote(pad_token)}"] if pad_token else []
     return " ".join(["padfix fix", folder(state), *flags])
+
+
+_CONVERT: Final = "repair the checkpoint that this file was made from, and convert it again"
+
+
+def _converted(state: PadState) -> bool:
+    return state.quantized == "gguf" and not state.live
 
 
 def folder(state: PadState) -> str:
@@ -36,6 +46,8 @@ def own_pad(state: PadState) -> str:
     In the order that `padfix.strategies` prefers: a token that means pad, a reserved one, a spare
     embedding row, a new row.
     """
+    if _converted(state):
+        return _CONVERT
     if state.has("positions-from-pad"):
         return "put back the pad that the model was trained with: it counts positions from that id"
     token = free_token(state)
@@ -46,6 +58,13 @@ def own_pad(state: PadState) -> str:
     if has_spare_row(state):
         return repair(state, "spare")
     return 'padfix.ensure_pad(model, tok, strategy="add")'
+
+
+def some_pad(state: PadState) -> str:
+    """The line that gives a state without a pad one: what ``auto`` finds, else EOS or a new row, by purpose."""
+    if state.eos is not None and not alternatives(state) and not _converted(state):
+        return f'{repair(state, "eos")} to generate; padfix.ensure_pad(model, tok, strategy="add") to train'
+    return repair(state, "auto") if alternatives(state) else own_pad(state)
 
 
 def free_token(state: PadState) -> Candidate | None:
