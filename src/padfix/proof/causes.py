@@ -32,7 +32,7 @@ LEAKS: Final = {
     "funnel": "pooling between blocks averages neighbouring places, masked or not",
     "mobilebert": "the trigram embedding joins each token with its neighbours, masked or not",
     "nystromformer": "landmarks average whole segments of the row, and a convolution runs over it, masked places included",
-    "yoso": "the mask is divided by 10 000 before it is used, so it has almost no effect",
+    "yoso": "the mask becomes a whole number after a division by 10 000, so it has no effect",
 }
 
 
@@ -101,7 +101,7 @@ def of_bare(evidence: Evidence) -> Cause:
     if evidence.single is None or left.worst > evidence.zones.floor:
         return of_padding(evidence, "left")
     offset, pad = evidence.subject.position_offset, evidence.pad_id
-    if offset and pad != offset - 1:
+    if "positions-from-pad" in evidence.subject.traits and offset and pad != offset - 1:
         return Cause(
             f"positions are counted from the ids that are not {offset - 1}, the pad that the model was built with, "
             f"but the tokenizer pads with {pad}",
@@ -136,10 +136,12 @@ def not_finite(evidence: Evidence, side: str) -> Cause:
             f"the pad's own input row (id {evidence.pad_id}) has entries up to {row:.3g}, which overflow on the way",
             "give it an ordinary row: grow with strategy='add', init='mean', or take another pad token",
         )
-    where = "before" if side == "left" else "after"
+    where, other = ("before", "right") if side == "left" else ("after", "left")
+    pad_there = f"pad on the {other}, or " if evidence.against_alone(other).finite else ""
     return Cause(
-        f"rows whose keys are all masked ({where} the text) give NaN in {evidence.subject.dtype} attention, and it spreads to real tokens",
-        f"pad on the {'right' if side == 'left' else 'left'}, or run in float32 or bfloat16, or with attn_implementation='eager'",
+        f"rows whose keys are all masked ({where} the text) give NaN in {evidence.subject.dtype} attention, and it "
+        "spreads to real tokens",
+        f"{pad_there}run in float32 or bfloat16",
     )
 
 

@@ -231,7 +231,26 @@ def gather(subject: Subject, probe: Probe, first: Run) -> Evidence:
     for run in (first, *alone.values()):
         if any(row.kind == "full" and bool(torch.isnan(run.at(n)).any()) for n, row in enumerate(run.rows)):
             raise ProbeError("the unpadded outputs hold NaN")
+    if alone and _counts_otherwise(evidence):
+        own = replace(subject, takes=subject.takes - {"position_ids"})
+        return gather(own, probe, first)
     return evidence
+
+
+def _counts_otherwise(evidence: Evidence) -> bool:
+    """True when the position ids given here are not how the model counts: an unpadded text alone shows it.
+
+    One further pass, only where right-padded rows differ although masked content does not reach them.
+    """
+    subject, certain = evidence.subject, evidence.zones.certain
+    if not subject.takes_positions or evidence.swap("right").worst > certain:
+        return False
+    if evidence.against_alone("right").worst <= certain:
+        return False
+    row = evidence.alone[evidence.probe.lengths[0]].rows[0]
+    given = forward(subject, (row,), evidence.probe.fill)
+    own = evidence.alone[evidence.probe.lengths[0]]
+    return difference(own.at(0), given.at(0), vocabulary=False).worst > certain
 
 
 def _short(probe: Probe) -> Row:

@@ -132,17 +132,22 @@ def _as_id(value: Any) -> int | None:
 
 
 def _position_offset(model: Any) -> int:
-    """``padding_idx + 1`` where positions are counted from the pad id (RoBERTa), else 0.
+    """The position id of the first token: ``padding_idx + 1`` where positions are counted from the pad id (RoBERTa),
+    what a buffer of ready-made ids starts with (MRA, YOSO: 2), else 0.
 
-    Those models share one function, ``create_position_ids_from_input_ids``, beside their embeddings.
+    The first share one function, ``create_position_ids_from_input_ids``, beside their embeddings.
     """
     name = "create_position_ids_from_input_ids"
     for module in model.modules():
+        if not hasattr(module, "position_embeddings"):
+            continue
         index = getattr(module, "padding_idx", None)
-        if isinstance(index, int) and hasattr(module, "position_embeddings"):
-            home = sys.modules.get(type(module).__module__)
-            if hasattr(module, name) or hasattr(home, name):
-                return index + 1
+        home = sys.modules.get(type(module).__module__)
+        if isinstance(index, int) and (hasattr(module, name) or hasattr(home, name)):
+            return index + 1
+        ready = module._buffers.get("position_ids")
+        if ready is not None and ready.dim() == 2 and ready.numel() and ready.device.type != "meta":
+            return int(ready[0, 0])
     return 0
 
 

@@ -60,7 +60,7 @@ class Limits:
 _LIMITS: Final = {
     "float64": Limits(1e-4, 1e-3),
     "float32": Limits(5e-4, 3e-3),
-    "float16": Limits(0.02, 0.35),
+    "float16": Limits(0.05, 0.35),
     "bfloat16": Limits(0.08, 0.5),
 }
 _OTHER: Final = Limits(0.08, 0.5)
