@@ -116,16 +116,20 @@ def _roll_forward(folder: Path, journal: Path) -> None:
         ) from error
     if not isinstance(digests, dict) or not set(digests) <= set(WRITABLE):
         raise SourceError(f"{journal} names files that padfix never writes; it is not padfix's, remove it")
-    for name in WRITABLE:
+    # everything is checked first, so that the renames follow each other within microseconds
+    moves = []
+    for name in (name for name in WRITABLE if name in digests):
         staged = journal / name
-        if name in digests and digests[name] is None:
-            (folder / name).unlink(missing_ok=True)
-            continue
-        if name not in digests or staged.is_symlink() or not staged.is_file():
-            continue  # not part of it, or moved before the kill
-        if hashlib.sha256(staged.read_bytes()).hexdigest() != digests[name]:
+        if digests[name] is not None and (staged.is_symlink() or not staged.is_file()):
+            continue  # moved before the kill
+        if digests[name] is not None and hashlib.sha256(staged.read_bytes()).hexdigest() != digests[name]:
             raise SourceError(f"{staged} is not what was written; check the folder and remove {journal}")
-        staged.replace(folder / name)
+        moves.append((staged, folder / name, digests[name] is None))
+    for staged, target, removed in moves:
+        if removed:
+            target.unlink(missing_ok=True)
+        else:
+            staged.replace(target)
     _flush(folder)
     shutil.rmtree(journal)
 
