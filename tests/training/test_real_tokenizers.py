@@ -33,4 +33,6 @@ def test_right_and_wrong(corpus: Path, corpus_name: str) -> None:
     assert not [skip for skip in report.skipped if skip.source != "padding"], report.skipped
     by_id = DataCollatorForLanguageModeling(tok, mlm=False)
     report = sanity_check(None, tok, data=plain, collator=by_id, task="training")
-    assert ("PAD401" in {f.code for f in report.findings}) == (tok.pad_token_id == tok.eos_token_id), str(report)
+    assert ("PAD401" in {f.code for f in report.findings}) == (tok.pad_token_id == tok.eos_token_id), str(
+        report
+    )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from padfix.read.live import inspect, text_tokenizer, unwrap
 from padfix.rules import check
-from padfix.training.batch import merge, read_batch
-from padfix.training.guard import own_collator, untouched
+from padfix.training.batch import merge
+from padfix.training.collate import called, collate, layers_of
+from padfix.training.guard import untouched
 from padfix.training.recipes import recipe, stack_of
 from padfix.training.rows import Collator, Taken, take
 from padfix.types import Batch, Finding, PadState, Report, Severity, Skip
@@ -19,10 +19,6 @@ ROWS: Final = 8  # enough for differing lengths, few enough to cost less than a 
 NO_LIMIT: Final = 1_000_000  # tokenizers without a maximum length say 1e30
 LENGTH_KEYS: Final = ("max_length", "max_seq_length", "max_seq_len", "max_len", "cutoff_len", "block_size")
 POSITION_KEYS: Final = ("max_position_embeddings", "n_positions", "n_ctx")
-MODEL_KEYS: Final = (
-    "input_ids", "attention_mask", "labels", "label", "label_ids", "token_type_ids", "position_ids",
-    "special_tokens_mask", "decoder_input_ids", "input_features", "pixel_values",
-)  # fmt: skip
 
 
 def sanity_check(
@@ -66,7 +62,7 @@ def sanity_check(
     inner = unwrap(model)[0] if model is not None else None
     state = inspect(model, tok)
     task = task or ("classification" if state.head == "classifier" else "training")
-    name = state.source or "live objects"
+    name = ", ".join(type(part).__name__ for part in (inner, tokenizer) if part is not None)
     if data is None:
         missing = Skip(
             "data",
@@ -76,7 +72,7 @@ def sanity_check(
 
     with untouched(inner, _tokenizers(tokenizer, collator, data)):
         taken = take(data, collator, rows, keep=(model, inner, tok, tokenizer))
-        collated, batches, skipped = _collate(
+        collated, batches, skipped = collate(
             taken, tokenizer, state, _limits(tokenizer, inner, taken.collator, limits)
         )
         batch = _whole(batches, tokenizer, inner, taken) if batches else None
@@ -88,143 +84,10 @@ def sanity_check(
             skipped += more
         findings = _settled(check(state, batch=batch, task=task), state, batch)
     skipped += _unseen(batch, taken, state, task)
+    if taken.collator is not None:
+        name += f", {called(taken.collator)}"
     advised = _advised(findings, stack_of(taken.collator))
     return Report(name, state, advised, (*taken.skipped, *skipped))
-
-
-# --- from rows to batches ----------------------------------------------------------------------------
-
-
-def _collate(
-    taken: Taken, tokenizer: Any, state: PadState, limits: frozenset[int]
-) -> tuple[list[Any], list[Batch], tuple[Skip, ...]]:
-    """Every batch as it was collated, the same as `Batch` records, and why there is none."""
-    if taken.collated:
-        collated: list[Any] = list(taken.collated)
-        pieces: list[tuple[Sequence[Any], Sequence[int]]] = [((), ()) for _ in collated]
-    else:
-        size = min(taken.batch_size or len(taken.rows), max(len(taken.rows), 1))
-        pieces = [
-            (taken.rows[i : i + size], taken.indices[i : i + size])
-            for i in range(0, len(taken.rows), size or 1)
-        ]
-        if not pieces:
-            reason = () if taken.skipped else (Skip("data", "it has no rows"),)
-            return [], [], reason
-        run, problem = _runner(taken, pieces[0][0], tokenizer, state)
-        if run is None:
-            return [], [], (Skip(f"collator ({_called(taken.collator)})", problem),)
-        collated, prepared = [], []
-        for part, indices in pieces:
-            shown, made = run(part)
-            collated.append(made)
-            prepared.append((shown, indices))
-        pieces = prepared
-    batches = [
-        read_batch(made, part, indices, state, limits)
-        for made, (part, indices) in zip(collated, pieces, strict=True)
-    ]
-    known = [batch for batch in batches if batch is not None]
-    if len(known) < len(batches):
-        kept = (
-            sorted(map(str, collated[0])) if isinstance(collated[0], Mapping) else type(collated[0]).__name__
-        )
-        return collated, [], (Skip("batch", f"it holds no rectangle of input_ids or labels; it has {kept}"),)
-    return collated, known, ()
-
-
-Runner = Callable[[Sequence[Any]], tuple[Sequence[Any], Any]]
-
-
-def _runner(taken: Taken, part: Sequence[Any], tokenizer: Any, state: PadState) -> tuple[Runner | None, str]:
-    """How these rows become a batch: as they are, tokenized first, or with the model's columns only."""
-    collator = taken.collator
-    if collator is None:
-        encoded = functools.partial(_encoded, tokenizer=tokenizer)
-        if any(encoded(row) is None for row in part):
-            return (
-                None,
-                f"a row is {_brief(part[0])}: expected input_ids, a text, or a collator that reads such rows",
-            )
-        return lambda rows: _padded([encoded(row) for row in rows], tokenizer, state), ""
-    own = own_collator(collator, (tokenizer,))
-    problems: list[str] = []
-    for prepare in (_as_is, functools.partial(_encoded, tokenizer=tokenizer), _model_columns):
-        prepared = [prepare(row) for row in part]
-        if any(row is None for row in prepared) or (prepare is not _as_is and prepared == list(part)):
-            continue
-        try:
-            own_collator(collator, (tokenizer,))([_copy(row) for row in prepared])
-        except Exception as error:  # noqa: BLE001 - the user's code: its cause goes into the report
-            problems.append(f"{type(error).__name__}: {error}")
-            continue
-
-        def run(rows: Sequence[Any], prepare: Callable[[Any], Any] = prepare) -> tuple[Sequence[Any], Any]:
-            shown = [prepare(row) for row in rows]
-            return shown, own([_copy(row) for row in shown])
-
-        return run, ""
-    return None, f"it raised {problems[0]}" if problems else f"it cannot read a row like {_brief(part[0])}"
-
-
-def _as_is(row: Any) -> Any:
-    return row
-
-
-def _model_columns(row: Any) -> Any:
-    return {key: row[key] for key in row if key in MODEL_KEYS} if isinstance(row, Mapping) else None
-
-
-def _copy(row: Any) -> Any:
-    return dict(row) if isinstance(row, Mapping) else row
-
-
-def _encoded(row: Any, tokenizer: Any) -> Any:
-    """A row with ``input_ids``, tokenized where it is a text or a conversation; None where it cannot be."""
-    if isinstance(row, str):
-        return dict(tokenizer(row))
-    if not isinstance(row, Mapping):
-        return {"input_ids": row} if _ids(row) else None
-    if "input_ids" in row:
-        return dict(row)
-    kept = {key: row[key] for key in ("label", "labels") if key in row}
-    if isinstance(row.get("text"), str):
-        return {**tokenizer(row["text"]), **kept}
-    if isinstance(row.get("prompt"), str) and isinstance(row.get("completion"), str):
-        return {**tokenizer(row["prompt"] + row["completion"]), **kept}
-    if isinstance(row.get("messages"), list) and getattr(tokenizer, "chat_template", None):
-        return {**tokenizer.apply_chat_template(row["messages"], tokenize=True, return_dict=True), **kept}
-    return None
-
-
-def _ids(row: Any) -> bool:
-    values = row.tolist() if hasattr(row, "tolist") else row
-    return isinstance(values, (list, tuple)) and bool(values) and all(isinstance(i, int) for i in values)
-
-
-def _padded(rows: Sequence[dict[str, Any]], tokenizer: Any, state: PadState) -> tuple[Sequence[Any], Any]:
-    """A batch without a collator: what the tokenizer's own ``pad`` makes, labels padded with -100."""
-    kept = [{key: row[key] for key in ("input_ids", "attention_mask") if key in row} for row in rows]
-    own = [{key: v.tolist() if hasattr(v, "tolist") else list(v) for key, v in row.items()} for row in kept]
-    width = max(len(row["input_ids"]) for row in own)
-    pad = state.pad.id if state.pad is not None and state.pad.id is not None else 0
-    batch: dict[str, list[list[int]]] = {"input_ids": [], "attention_mask": []}
-    labelled = all("labels" in row and _ids(row["labels"]) for row in rows)
-    if labelled:
-        batch["labels"] = []
-        label_width = max(len(row["labels"]) for row in rows)
-    left = getattr(tokenizer, "padding_side", "right") == "left"
-    for source, row in zip(rows, own, strict=True):
-        n = len(row["input_ids"])
-        fill = [pad] * (width - n)
-        mask = row.get("attention_mask", [1] * n)
-        batch["input_ids"].append(fill + row["input_ids"] if left else row["input_ids"] + fill)
-        batch["attention_mask"].append([0] * len(fill) + mask if left else mask + [0] * len(fill))
-        if labelled:
-            labels = [int(label) for label in source["labels"]]
-            gap = [-100] * (label_width - len(labels))
-            batch["labels"].append(gap + labels if left else labels + gap)
-    return own, batch
 
 
 # --- from batches to findings ------------------------------------------------------------------------
@@ -239,7 +102,7 @@ def _whole(batches: Sequence[Batch], tokenizer: Any, model: Any, taken: Taken) -
         batch,
         decoded=tuple((i, _token(tokenizer, i)) for i in known),
         router_loss=router,
-        collator=_called(taken.collator) if taken.collator is not None else "",
+        collator=called(taken.collator) if taken.collator is not None else "",
     )
 
 
@@ -296,20 +159,23 @@ def _settled(findings: tuple[Finding, ...], state: PadState, batch: Batch | None
             None,
             f"measured: a gradient of {step.end_gradient:.2g} reaches an EOS, and 0 its row",
         )
-    settled = [
-        dataclasses.replace(
-            f, severity=said[f.code][0] or f.severity, message=f"{f.message} ({said[f.code][1]})"
-        )
-        if f.code in said
-        else f
-        for f in findings
-    ]
+    settled = [_told(f, *said[f.code]) if f.code in said else f for f in findings]
     return tuple(sorted(settled, key=lambda f: (("error", "warning", "info").index(f.severity), f.code)))
+
+
+def _told(finding: Finding, severity: Severity | None, known: str) -> Finding:
+    """A finding with what the batch says about it; one that it settles needs no fix."""
+    fix = None if severity == "info" else finding.fix
+    message = f"{finding.message} ({known})"
+    return dataclasses.replace(finding, severity=severity or finding.severity, message=message, fix=fix)
 
 
 def _advised(findings: Iterable[Finding], stack: str) -> tuple[Finding, ...]:
     """Each finding with the fix in the user's own stack, where there is a recipe for it."""
-    return tuple(dataclasses.replace(f, fix=recipe(f.code, stack) or f.fix) for f in findings)
+    return tuple(
+        dataclasses.replace(f, fix=recipe(f.code, stack) or f.fix) if f.fix is not None else f
+        for f in findings
+    )
 
 
 def _unseen(batch: Batch | None, taken: Taken, state: PadState, task: str) -> tuple[Skip, ...]:
@@ -344,7 +210,7 @@ def _limits(tokenizer: Any, model: Any, collator: Any, given: Iterable[int]) -> 
     truncation = getattr(getattr(tokenizer, "_tokenizer", None), "truncation", None)
     if isinstance(truncation, Mapping):
         found.append(truncation.get("max_length"))
-    for part in _layers(collator):
+    for part in layers_of(collator):
         found += [getattr(part, key, None) for key in LENGTH_KEYS]
     found += [getattr(config, key, None) for config in _configs(model) for key in POSITION_KEYS]
     return frozenset(n for n in found if isinstance(n, int) and not isinstance(n, bool) and 0 < n < NO_LIMIT)
@@ -358,45 +224,13 @@ def _configs(model: Any) -> list[Any]:
     return [config, config.get_text_config()] if hasattr(config, "get_text_config") else [config]
 
 
-def _layers(collator: Any) -> list[Any]:
-    """A collator and those it wraps, the outermost first."""
-    layers: list[Any] = []
-    while collator is not None and len(layers) < 8:
-        layers.append(collator)
-        inner = next(
-            (
-                getattr(collator, key)
-                for key in ("data_collator", "collator", "func")
-                if hasattr(collator, key)
-            ),
-            None,
-        )
-        collator = inner if callable(inner) else None
-    return layers
-
-
-def _called(collator: Any) -> str:
-    """The name of the collator that does the work, under the wrappers of a trainer."""
-    if collator is None:
-        return "none"
-    innermost = _layers(collator)[-1]
-    own = type(innermost)
-    return getattr(innermost, "__qualname__", None) or own.__qualname__
-
-
 def _tokenizers(tokenizer: Any, collator: Any, data: Any) -> list[Any]:
     """Every tokenizer that collating may touch."""
     found = [tokenizer]
-    for part in (*_layers(collator), *_layers(getattr(data, "collate_fn", None))):
+    for part in (*layers_of(collator), *layers_of(getattr(data, "collate_fn", None))):
         for key in ("tokenizer", "processing_class", "processor"):
             held = getattr(part, key, None)
             held = getattr(held, "tokenizer", held)
             if held is not None and all(held is not other for other in found):
                 found.append(held)
     return found
-
-
-def _brief(row: Any) -> str:
-    if isinstance(row, Mapping):
-        return f"a mapping with {', '.join(map(repr, list(row)[:6]))}"
-    return f"a {type(row).__name__}"

@@ -14,6 +14,7 @@ Rows = tuple[Ids, ...]
 Spans = tuple[tuple[int, int], ...]
 
 MAX_ROWS: Final = 128  # rows of one batch that are read
+ENDS_IN_A_ROW: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def plain(value: Any) -> Rows | None:
     (((1, 2), (3, 4)), None)
     """
     if hasattr(value, "tolist") and hasattr(value, "ndim"):
-        if value.ndim < 2 or "float" in str(value.dtype):
+        if value.ndim < 2 or 0 in value.shape or "float" in str(value.dtype):
             return None
         value = value.reshape(-1, value.shape[-1])[:MAX_ROWS].tolist()
     if not isinstance(value, (list, tuple)) or not value:
@@ -86,6 +87,8 @@ def sources_of(rows: Sequence[Any], indices: Sequence[int], pad: Pad) -> tuple[S
         return ()
     ids = [row for row in raw if row is not None]
     alike = len({len(row) for row in ids}) == 1  # padded before the collator, or all of one length
+    if pad.ends:
+        alike &= max(_longest_end(ids, pad), _longest_end([row[::-1] for row in ids], pad)) >= ENDS_IN_A_ROW
     sources = []
     for (name, row), own in zip(named, ids, strict=True):
         shown = one_row(row.get("attention_mask")) if isinstance(row, Mapping) else None
@@ -162,6 +165,8 @@ def stripped(row: Ids, pad: Pad) -> tuple[int, int]:
 def by_mask(ids: Rows, mask: Rows, pad: Pad) -> tuple[Spans, ...]:
     """The texts that the mask shows, less a run of pads that a mask of ones covers."""
     marks_padding = any(0 in row for row in mask)
+    if pad.ends:  # a text may end in EOS more than once; so many of them are padding under a mask of ones
+        marks_padding |= _longest_end(ids, pad) < ENDS_IN_A_ROW
     texts: list[Spans] = []
     for row, own in zip(ids, mask, strict=True):
         start, stop = _span(own)
@@ -179,6 +184,13 @@ def by_mask(ids: Rows, mask: Rows, pad: Pad) -> tuple[Spans, ...]:
             p = max(end, p + 1)
         texts.append((*spans, (begin, stop)))
     return tuple(texts)
+
+
+def _longest_end(ids: Sequence[Ids], pad: Pad) -> int:
+    """The longest run of pad ids at the end of a row."""
+    return max(
+        (next((k for k, i in enumerate(reversed(row)) if i != pad.id), len(row)) for row in ids), default=0
+    )
 
 
 def packed_texts(
