@@ -113,21 +113,19 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
         record = {**record, "normalized": (defaults.tokenizer_class("4", slow) or {}).get("normalized", {})}
     if str(record.get("extras_rule", "")).startswith("refused") and args.extras is not None:
         raise SourceError(f"{files.source}: transformers 4's {name} cannot take additional_special_tokens")
-    roles = {
-        role: token for role, token in fill(args, record, block).items() if token.text
-    }  # 4 forgets empty ones
+    filled = fill(args, record, block)
+    roles = {role: token for role, token in filled.items() if token.text}  # 4 forgets empty ones
     extras = combine(record, args.extras, str(record.get("extras_rule", "given")))
     add_declared(backend, args, roles, extras)
     around = template_of(record, args, roles)
-    if around is not None and (
-        name in _ASKS or "add_bos_token" in defaults.tokenizer_class("4", name)["roles"]
-    ):  # type: ignore[index]
-        around = _bos_eos(args, roles, bos=name in _ASKS and name != "GPTNeoXTokenizerFast")
+    if around is not None and name in _ASKS:
+        around = _bos_eos(args, roles, bos=name != "GPTNeoXTokenizerFast")
         _refuse_missing(args, roles, name, files.source)
     elif name == "WhisperTokenizerFast" and file is None:
         around = _whisper(args, roles)
     elif around is None and converted is not None:
-        around = tuple([roles[w].text for w in side if w in roles] for side in converted)  # type: ignore[assignment]
+        before, after = ([roles[w].text for w in side if w in roles] for side in converted)
+        around = before, after
     return Built(
         cls=name,
         kind="tokenizers",

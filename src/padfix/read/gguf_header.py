@@ -139,7 +139,7 @@ def _tokens(reader: _Reader, kind: int, tokens: dict[int, str]) -> int:
     """Count the vocabulary and keep its strings; they are short and needed for the special ids."""
     if kind != _ARRAY:
         raise reader.error("its vocabulary is not an array")
-    inner, length = reader.number(4), reader.number(10)
+    inner, length = reader.number(4), int(reader.number(10))
     if inner != _STRING or length > _MAX_ITEMS:
         raise reader.error(f"its vocabulary declares {length:,} items of type {inner}")
     for i in range(length):
@@ -152,7 +152,8 @@ def _value(reader: _Reader, kind: int) -> Any:
         return reader.text()
     if kind not in _SIZES:
         raise reader.error(f"value type {kind} is not known")
-    return reader.number(kind)
+    value: Any = reader.number(kind)
+    return value
 
 
 def _skip(reader: _Reader, kind: int, depth: int) -> None:

@@ -47,15 +47,15 @@ _CONVERTED: Final[dict[str, tuple[list[str], list[str]]]] = {
     "XLNetTokenizer": ([], ["sep_token", "cls_token"]),
 }  # fmt: skip
 _BYTE_LEVEL: Final = frozenset(
-    "GPT2Tokenizer CodeGenTokenizer BartTokenizer RobertaTokenizer LongformerTokenizer LEDTokenizer MvpTokenizer "
+    "GPT2Tokenizer CodeGenTokenizer BartTokenizer RobertaTokenizer LongformerTokenizer LEDTokenizer MvpTokenizer "  # noqa: SIM905
     "BlenderbotTokenizer LayoutLMv3Tokenizer MarkupLMTokenizer DebertaTokenizer Qwen2Tokenizer WhisperTokenizer "
-    "CLIPTokenizer".split()  # noqa: SIM905
+    "CLIPTokenizer".split()
 )
 _BERT_LIKE: Final = frozenset(
-    "BertTokenizer ConvBertTokenizer DistilBertTokenizer ElectraTokenizer FunnelTokenizer LayoutLMTokenizer "
+    "BertTokenizer ConvBertTokenizer DistilBertTokenizer ElectraTokenizer FunnelTokenizer LayoutLMTokenizer "  # noqa: SIM905
     "LayoutLMv2Tokenizer LxmertTokenizer MPNetTokenizer MobileBertTokenizer RealmTokenizer RetriBertTokenizer "
     "RoFormerTokenizer SplinterTokenizer SqueezeBertTokenizer DPRContextEncoderTokenizer "
-    "DPRQuestionEncoderTokenizer DPRReaderTokenizer".split()  # noqa: SIM905
+    "DPRQuestionEncoderTokenizer DPRReaderTokenizer".split()
 )
 
 
@@ -115,20 +115,15 @@ def build(
     }
     if major == "4":
         backend.add(marked)
-        components["model"]["byte_fallback"] = name in (
-            "LlamaTokenizer",
-            "CodeLlamaTokenizer",
-            "GemmaTokenizer",
+        own_bytes = name in ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer")
+        components["model"]["byte_fallback"] = own_bytes
+        lower = ((defaults.tokenizer_class("4", name) or {}).get("arguments") or {}).get(
+            "do_lower_case", False
         )
-        if args.raw.get(
-            "do_lower_case",
-            defaults.tokenizer_class("4", name)["arguments"].get("do_lower_case")
-            if (defaults.tokenizer_class("4", name) or {}).get("arguments")
-            else False,
-        ):  # type: ignore[index]
-            components["normalizer"] = {"type": "Lowercase"}
-        if name in ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer"):
+        if own_bytes:
             components["normalizer"] = {}
+        elif args.raw.get("do_lower_case", lower):
+            components["normalizer"] = {"type": "Lowercase"}
         return backend, components, []
     if record.get("rebuilds"):
         own = record.get("backend") or {}
@@ -149,8 +144,8 @@ def build(
 
 _TURNS: Final = frozenset({"<start_of_turn>", "<end_of_turn>"})
 _NO_CHARSMAP: Final = frozenset(
-    "LlamaTokenizer CodeLlamaTokenizer GemmaTokenizer BarthezTokenizer BigBirdTokenizer DebertaV2Tokenizer MBartTokenizer "
-    "LayoutXLMTokenizer SeamlessM4TTokenizer Siglip2Tokenizer UdopTokenizer MLukeTokenizer".split()  # noqa: SIM905
+    "LlamaTokenizer CodeLlamaTokenizer GemmaTokenizer BarthezTokenizer BigBirdTokenizer DebertaV2Tokenizer MBartTokenizer "  # noqa: SIM905
+    "LayoutXLMTokenizer SeamlessM4TTokenizer Siglip2Tokenizer UdopTokenizer MLukeTokenizer".split()
 )
 
 

@@ -272,8 +272,8 @@ _MAKERS: Final[dict[str, Callable[[TokenizerFiles, Arguments, Mapping[str, Added
     "MarianTokenizer": _marian,
 }
 _M2M100: Final = tuple(
-    "af am ar ast az ba be bg bn br bs ca ceb cs cy da de el en es et fa ff fi fr fy ga gd gl gu ha he hi hr ht hu hy id "
+    "af am ar ast az ba be bg bn br bs ca ceb cs cy da de el en es et fa ff fi fr fy ga gd gl gu ha he hi hr ht hu hy id "  # noqa: SIM905
     "ig ilo is it ja jv ka kk km kn ko lb lg ln lo lt lv mg mk ml mn mr ms my ne nl no ns oc or pa pl ps pt ro ru sd si "
-    "sk sl so sq sr ss su sv sw ta th tl tn tr uk ur uz vi wo xh yi yo zh zu".split()  # noqa: SIM905
+    "sk sl so sq sr ss su sv sw ta th tl tn tr uk ur uz vi wo xh yi yo zh zu".split()
 )
 _WMT21: Final = tuple("en ha is ja cs ru zh de".split())  # noqa: SIM905

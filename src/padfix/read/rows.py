@@ -23,7 +23,7 @@ _INPUT: Final = tuple(
         r"embed_tokens\.weight", r"wte\.weight", r"word_embeddings\.weight", r"embed_in\.weight", r"tok_embeddings\.weight",
         r"shared\.weight", r"tokens_embed\.weight", r"word_embedding\.weight", r"token_embedding\.weight",
         r"backbone\.embeddings?\.weight", r"(?:model|rwkv|transformer)\.embeddings?\.weight", r"transformer\.w\.weight",
-        r"embeddings?\.weight", r"input_embedding\.weight", r"w\.weight", r"emb\.weight", r"embeddings\.tok_embeddings\.weight",
+        r"embeddings?\.weight", r"input_embedding\.weight", r"w\.weight", r"emb(?:ed)?\.weight", r"embeddings\.tok_embeddings\.weight",
     )
 )  # fmt: skip
 _OUTPUT: Final = tuple(
@@ -32,7 +32,7 @@ _OUTPUT: Final = tuple(
         r"lm_head\.weight", r"embed_out\.weight", r"lm_head\.decoder\.weight", r"cls\.predictions\.decoder\.weight",
         r"predictions\.decoder\.weight", r"generator_lm_head\.weight", r"output_projection\.weight",
         r"vocab_projector\.weight", r"pred_layer\.proj\.weight", r"lm_loss\.weight", r"proj_out\.weight",
-        r"decoder\.weight", r"head\.weight", r"cls\.weight", r"output\.weight", r"lm_head\.out_proj\.weight",
+        r"decoder\.weight", r"head\.weight", r"cls\.weight", r"output\.weight", r"lm_head\.out_proj\.weight", r"unembed\.weight",
     )
 )  # fmt: skip
 _BIAS: Final = re.compile(
@@ -98,17 +98,18 @@ def judge(
     outputs = _matching(tables, _OUTPUT)
     inputs = [n for n in _matching(tables, _INPUT) if n not in outputs[:1]]
     entry = _prefer(inputs, tables, vocab_size)
-    out = _prefer([n for n in outputs if n != entry], tables, vocab_size) if head in _WITH_HEAD else None
+    with_head = head in _WITH_HEAD or any(n.startswith("lm_head.") for n in shapes)
+    out = _prefer([n for n in outputs if n != entry], tables, vocab_size) if with_head else None
     input_rows = tables[entry][0] if entry is not None else None
     tied: bool | None = None
     output_rows: int | None = None
     if out is None and (twin := _decoder_twin(entry, inputs, tables)) is not None:
         entry, input_rows = twin[0], tables[twin[0]][0]
-        if head in _WITH_HEAD:  # two vocabularies: the head shares the decoder's table, not the input's
+        if with_head:  # two vocabularies: the head shares the decoder's table, not the input's
             out = twin[1]
     if out is not None:
         output_rows, tied = tables[out][0], False if input_rows is not None else None
-    elif head in _WITH_HEAD and tie and input_rows is not None:
+    elif with_head and tie and input_rows is not None:
         output_rows, tied = input_rows, True
     rows = {n for n in (input_rows, output_rows) if n is not None}
     biases = [
