@@ -1,0 +1,98 @@
+"""Where files come from: folders, single files, and the local Hugging Face cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from padfix.errors import SourceError
+from padfix.read.source import cached_repositories, cached_repository, open_source
+
+
+def snapshot(cache: Path, name: str, commit: str = "a" * 40, ref: str = "main") -> Path:
+    """A repository as huggingface_hub lays it out: links from a snapshot into blobs."""
+    root = cache / f"models--{name.replace('/', '--')}"
+    (root / "blobs").mkdir(parents=True, exist_ok=True)
+    (root / "refs").mkdir(exist_ok=True)
+    (root / "snapshots" / commit).mkdir(parents=True)
+    (root / "blobs" / commit).write_text("{}", "utf-8")
+    (root / "snapshots" / commit / "config.json").symlink_to(f"../../blobs/{commit}")
+    (root / "refs" / ref).write_text(commit, "ascii")
+    return root
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty local cache."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def test_a_snapshot_may_link_into_its_own_blobs_only(cache: Path, tmp_path: Path) -> None:
+    """Files of a snapshot are links; a link to another repository's blobs is refused."""
+    root = snapshot(cache, "org/name")
+    source = open_source("org/name")
+    assert source.names() == ("config.json",)
+    assert source.read("config.json", 100) == b"{}"
+    other = snapshot(cache, "org/other")
+    (root / "snapshots" / ("a" * 40) / "stolen.json").symlink_to(other / "blobs" / ("a" * 40))
+    with pytest.raises(SourceError, match="link that leaves the folder"):
+        cached_repository("org/name").read("stolen.json", 100)
+
+
+def test_revisions_are_branches_tags_and_commits(cache: Path) -> None:
+    """``@`` names a ref or the beginning of a commit; an unknown one is refused with the command to run."""
+    root = snapshot(cache, "org/name", "a" * 40)
+    snapshot(cache, "org/name", "b" * 40, "v1")
+    assert (root / "snapshots" / ("b" * 40)).samefile(cached_repository("org/name", "v1").root)
+    assert cached_repository("org/name", "bbbbbbb").root.name == "b" * 40
+    with pytest.raises(SourceError, match="hf download org/name"):
+        open_source("org/name@gone")
+    with pytest.raises(SourceError, match="no snapshot"):
+        cached_repository("org/name", "../../x")
+
+
+def test_the_cache_lists_its_models(cache: Path) -> None:
+    """Data sets and spaces are left out."""
+    snapshot(cache, "org/name")
+    snapshot(cache, "gpt2")
+    (cache / "datasets--org--data").mkdir()
+    assert cached_repositories() == ("gpt2", "org/name")
+
+
+@pytest.mark.parametrize("spec", ["no/such", "gone", "../up", "a b", "x" * 5000, "nul\0l"])
+def test_what_names_nothing_is_refused(cache: Path, spec: str) -> None:
+    """A name that is neither a path nor a cached repository says where it was looked for."""
+    with pytest.raises(SourceError):
+        open_source(spec)
+
+
+def test_a_folder_wins_over_a_repository_of_its_name(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in transformers, a path that exists is not looked up in the cache."""
+    snapshot(cache, "gpt2")
+    (tmp_path / "gpt2").mkdir()
+    (tmp_path / "gpt2" / "local.txt").write_text("x", "utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert open_source("gpt2").names() == ("local.txt",)
+
+
+def test_ranges_and_limits(tmp_path: Path) -> None:
+    """A range ends where the file does; a whole file over the limit is refused."""
+    (tmp_path / "a.bin").write_bytes(bytes(range(100)))
+    source = open_source(tmp_path)
+    assert source.range("a.bin", 90, 50) == bytes(range(90, 100))
+    assert source.range("a.bin", 200, 5) == b""
+    assert source.size("a.bin") == 100
+    with pytest.raises(SourceError, match="100 bytes, more than the 99"):
+        source.read("a.bin", 99)
+
+
+def test_templates_are_the_only_subfolder(tmp_path: Path) -> None:
+    """Files of other subfolders are not part of a repository here."""
+    for name in ("additional_chat_templates", "onnx"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.jinja").write_text("x", "utf-8")
+    assert "additional_chat_templates/x.jinja" in open_source(tmp_path).names()
+    assert "onnx/x.jinja" not in open_source(tmp_path).names()
