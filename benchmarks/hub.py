@@ -51,9 +51,8 @@ def ours(names: list[str], threads: int, requests: int | None, *, cache: bool) -
     """The full audit, or with ``requests`` None the audit that reads whole vocabularies."""
     from padfix.hub.run import Options, audit_hub
 
-    options = Options(
-        token=False, concurrency=threads, requests=requests, n_bytes=300_000 if requests else None
-    )
+    n_bytes = 300_000 if requests else None
+    options = Options(token=False, concurrency=threads, requests=requests, n_bytes=n_bytes, cache=cache)
     started = time.monotonic()
     loaded = sum(report.state is not None for report in audit_hub(names, options))
     return {"seconds": time.monotonic() - started, "loaded": loaded}
@@ -133,7 +132,7 @@ def main() -> None:
         f"{len(names)} repositories ({len(few)} for the rivals), {arguments.latency * 1e3:.0f} ms latency, {arguments.threads} threads"
     )
     print(
-        f"{'':37}{'repositories':>13}{'requests each':>15}{'with hops':>11}{'kB each':>9}{'seconds':>9}{'per second':>12}{'x loop':>8}{'x pool':>8}"
+        f"{'':37}{'repositories':>13}{'audited':>9}{'requests each':>15}{'with hops':>11}{'kB each':>9}{'seconds':>9}{'per second':>12}{'x loop':>8}{'x pool':>8}"
     )
     with running(*served, "--latency", str(arguments.latency)) as hub:
         speeds: dict[str, float] = {}
@@ -156,7 +155,7 @@ def main() -> None:
                 f"{speeds[kind] / speeds[r]:>8.1f}" if r in speeds else f"{'':8}" for r in ("loop", "pool")
             )
             print(
-                f"{label:37}{int(count):>13}{asked / count:>15.2f}{hops / count:>11.2f}{stats['bytes'] / count / 1e3:>9.1f}"
+                f"{label:37}{int(count):>13}{int(result['loaded']):>9}{asked / count:>15.2f}{hops / count:>11.2f}{stats['bytes'] / count / 1e3:>9.1f}"
                 f"{result['seconds']:>9.1f}{speeds[kind]:>12.1f}{against}"
             )
 
