@@ -50,7 +50,9 @@ def test_a_header_that_declares_more_than_there_is(folder: Path, declared: int) 
     assert any("header of" in problem for problem in state.problems)
 
 
-@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "tokenizer.json", "generation_config.json"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer_config.json", "tokenizer.json", "generation_config.json"]
+)
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
 def test_deep_nesting(folder: Path, name: str, opening: str) -> None:
     """A million nested brackets are refused, not a crash of the interpreter."""
@@ -69,12 +71,16 @@ def test_deep_nesting(folder: Path, name: str, opening: str) -> None:
 @pytest.mark.parametrize("key", ["config.json", "generation_config.json"])
 def test_ids_of_another_type(folder: Path, key: str, text: str, kind: str) -> None:
     """An id that is no id is kept as what it is, so that a rule can name it."""
-    (folder / key).write_text(f'{{"model_type": "llama", "pad_token_id": {text}, "eos_token_id": {text}}}', "utf-8")
+    (folder / key).write_text(
+        f'{{"model_type": "llama", "pad_token_id": {text}, "eos_token_id": {text}}}', "utf-8"
+    )
     state = read_repo(open_source(folder))
     value = state.config_pad_id if key == "config.json" else state.generation_pad_id
     assert isinstance(value, BadValue)
     assert value.kind == kind
-    assert state.config_eos_ids == ((2, 3) if text == "[2, 3]" and key == "config.json" else (2,) if key != "config.json" else ())
+    assert state.config_eos_ids == (
+        (2, 3) if text == "[2, 3]" and key == "config.json" else (2,) if key != "config.json" else ()
+    )
 
 
 def test_huge_integers(folder: Path) -> None:
@@ -118,7 +124,9 @@ def test_tokenizer_settings_of_another_type(folder: Path, change: dict[str, Any]
         read_repo(open_source(folder))
 
 
-@pytest.mark.parametrize("vocab", [None, [], {"a": "0"}, {"a": True}, {"a": -1}, {"a": 1.5}, [["a"]], [[1, 0.0]], 7])
+@pytest.mark.parametrize(
+    "vocab", [None, [], {"a": "0"}, {"a": True}, {"a": -1}, {"a": 1.5}, [["a"]], [[1, 0.0]], 7]
+)
 def test_vocabularies_of_another_type(folder: Path, vocab: Any) -> None:
     """A vocabulary is an object of ids or an array of pieces; an empty array is an empty vocabulary."""
     edit(folder, "tokenizer.json", lambda data: data["model"].update(vocab=vocab))
@@ -156,7 +164,9 @@ def test_a_link_out_of_the_folder_is_not_followed(folder: Path, tmp_path: Path) 
     with pytest.raises(SourceError, match="link that leaves the folder"):
         read_repo(open_source(folder))
     (folder / "tokenizer_config.json").unlink()
-    (folder / "real.json").write_text('{"pad_token": "<pad>", "tokenizer_class": "PreTrainedTokenizerFast"}', "utf-8")
+    (folder / "real.json").write_text(
+        '{"pad_token": "<pad>", "tokenizer_class": "PreTrainedTokenizerFast"}', "utf-8"
+    )
     (folder / "tokenizer_config.json").symlink_to("real.json")
     assert read_repo(open_source(folder)).pad == Token("<pad>", 3)
 
@@ -192,7 +202,11 @@ def test_code_and_pickles_are_never_run(folder: Path, tmp_path: Path) -> None:
     edit(folder, "config.json", lambda data: data.update(auto_map={"AutoConfig": "evil.Config"}))
     state = read_repo(open_source(folder))
     assert state.pad == Token("<pad>", 3)
-    edit(folder, "tokenizer_config.json", lambda d: d.update(tokenizer_class="Evil", auto_map={"AutoTokenizer": ["evil.T", None]}))
+    edit(
+        folder,
+        "tokenizer_config.json",
+        lambda d: d.update(tokenizer_class="Evil", auto_map={"AutoTokenizer": ["evil.T", None]}),
+    )
     edit(folder, "config.json", lambda data: data.update(model_type="evil"))
     with pytest.raises(SourceError, match="the repository's own code"):
         read_repo(open_source(folder))
@@ -213,7 +227,9 @@ def test_names_that_leave_the_folder_are_refused(folder: Path, tmp_path: Path) -
 def test_a_shard_index_that_lies(folder: Path) -> None:
     """An index that names missing or foreign shards is a problem, not an end."""
     (folder / "model.safetensors").unlink(missing_ok=True)
-    index = {"weight_map": {"model.embed_tokens.weight": "../../etc/passwd", "lm_head.weight": "gone.safetensors"}}
+    index = {
+        "weight_map": {"model.embed_tokens.weight": "../../etc/passwd", "lm_head.weight": "gone.safetensors"}
+    }
     (folder / "model.safetensors.index.json").write_text(json.dumps(index), "utf-8")
     state = read_repo(open_source(folder))
     assert state.pad is not None

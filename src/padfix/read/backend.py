@@ -1,7 +1,8 @@
 """The token table of a tokenizer as the ``tokenizers`` library would build it, without the library.
 
-What matters is which id an added token gets: its own in the vocabulary, else the first free one after the
-vocabulary's size and after the added tokens so far. The ids written in ``tokenizer.json`` are not used by the
+What matters is which id an added token gets: its own in the vocabulary, else the next one after both the
+vocabulary's size and the highest id added in earlier calls. So one call with many tokens differs from many
+calls where the vocabulary has holes, and an id can even be given twice. The ids written in ``tokenizer.json`` are not used by the
 library either (a token written as 100277 comes back as 100261), so they are not used here.
 """
 
@@ -52,6 +53,7 @@ class Backend:
 
     def add(self, tokens: Iterable[Added], *, special: bool = False) -> None:
         """Add tokens as ``Tokenizer.add_tokens`` does; ``special`` as ``add_special_tokens``."""
+        following = max(self.vocab.size, max(self._ids.values(), default=-1) + 1)
         for token in tokens:
             if not token.text:
                 continue
@@ -62,7 +64,7 @@ class Backend:
                 self.unknown.add(token.text)
                 continue
             if token_id is None:
-                token_id = max(self.vocab.size, self._top + 1)
+                token_id, following = following, following + 1
             self._ids[token.text] = token_id
             self._tokens[token_id] = token
             self._top = max(self._top, token_id)
@@ -112,8 +114,7 @@ class Backend:
         """
         probe = "<|padfix-probe|>"
         again = Backend(self.vocab)
-        again.add(self._tokens[i] for i in sorted(self._tokens))
-        again.add([Added.named(probe)])
+        again.add([*(self._tokens[i] for i in sorted(self._tokens)), Added.named(probe)])
         found = again.get(probe)
         return None if found is None or found in self._tokens or self.vocab.has_id(found) else found
 

@@ -1,0 +1,112 @@
+"""The token table built without the ``tokenizers`` library has the ids that the library gives."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from padfix.read import vocab as vocab_module
+from padfix.read.backend import Added, Backend
+from padfix.read.source import open_source
+from padfix.read.tokenizer_json import load_tokenizer_json
+from padfix.read.vocab import DictVocab, ScannedVocab, scan_object, scan_pieces
+from tokenizers import models
+
+NAMES = st.sampled_from(["<a>", "<b>", "x", "y", "w1", "w2", "<pad>", "\u2581", ""])
+TOKENS = st.lists(st.tuples(NAMES, st.booleans(), st.booleans()), max_size=8)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(["w1", "w2", "x", "<pad>", "<a>"]), st.integers(0, 9), max_size=5),
+    st.lists(TOKENS, max_size=3),
+)
+def test_added_tokens_get_the_ids_of_the_library(table: dict[str, int], batches: list[Any]) -> None:
+    """Any vocabulary, holes included, and any tokens in any order: same ids, flags, length."""
+    real = tokenizers.Tokenizer(models.BPE(table, []))
+    ours = Backend(DictVocab(table))
+    for batch in batches:
+        real.add_tokens([tokenizers.AddedToken(t, special=s, normalized=n) for t, s, n in batch])
+        ours.add(Added(t, s, n) for t, s, n in batch)
+    decoder = real.get_added_tokens_decoder()
+    assert {e.id: (e.text, e.special, e.normalized) for e in ours.entries} == {
+        i: (t.content, t.special, t.normalized) for i, t in decoder.items()
+    }
+    assert ours.length(count_repeats=True) == real.get_vocab_size(with_added_tokens=True)
+    ids = real.get_vocab(with_added_tokens=True)
+    assert ours.max_id == max(ids.values(), default=-1)
+    assert ours.holes == ours.max_id + 1 - len(set(ids.values()))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.text(min_size=0, max_size=6), unique=True, min_size=1, max_size=40),
+    st.booleans(),
+    st.sampled_from([None, 0, 2]),
+    st.randoms(),
+)
+def test_a_scan_answers_as_a_dictionary_does(
+    texts: list[str], ascii_only: bool, indent: int | None, rng: Any
+) -> None:
+    """Every way Python writes a vocabulary: the same ids, sizes and selection, or no scan at all."""
+    texts = [t for t in texts if not any(0xD800 <= ord(c) < 0xE000 for c in t)]
+    ids = rng.sample(range(1000), len(texts))
+    table = dict(zip(texts, ids, strict=True))
+    raw = json.dumps(table, ensure_ascii=ascii_only, indent=indent).encode()
+    smallest = vocab_module.SCAN_FROM
+    vocab_module.SCAN_FROM = 0  # type: ignore[misc]
+    try:
+        scanned = scan_object(raw)
+        pieces = scan_pieces(json.dumps([[t, -1.5] for t in texts], ensure_ascii=ascii_only).encode())
+    finally:
+        vocab_module.SCAN_FROM = smallest  # type: ignore[misc]
+    for found, known in (
+        (scanned, DictVocab(table)),
+        (pieces, DictVocab({t: i for i, t in enumerate(texts)})),
+    ):
+        if found is None:
+            continue
+        assert (found.size, found.strings, found.ids, found.max_id) == (
+            known.size,
+            known.strings,
+            known.ids,
+            known.max_id,
+        )
+        assert found.select() == known.select()
+        for text in [*texts, "absent", "<absent>"]:
+            assert found.get(text) == known.get(text), text
+        for token_id in range(-1, 1001, 7):
+            assert found.text_of(token_id) == known.text_of(token_id)
+
+
+def test_a_plain_vocabulary_is_scanned() -> None:
+    """The usual file takes the quick way, so that the test above compares something."""
+    table = {f"<{i}>": i for i in range(30_000)}
+    for indent in (None, 2):
+        assert isinstance(scan_object(json.dumps(table, indent=indent).encode()), ScannedVocab)
+    assert scan_object(json.dumps({**table, "x": 5}).encode()) is None  # an id twice: read in full
+
+
+def test_quick_and_whole_reading_agree(corpus_name: str, corpus: Path) -> None:
+    """The part of ``tokenizer.json`` before the merges says what the whole file says."""
+    from padfix.read.tokenizer_json import _whole
+
+    source = open_source(corpus / corpus_name)
+    quick = load_tokenizer_json(source)
+    if quick is None:
+        return
+    whole = _whole(source, "tokenizer.json")
+    assert {k: v for k, v in quick.parts.items() if k != "model"} == {
+        k: v for k, v in whole.parts.items() if k != "model"
+    }
+    assert quick.model == whole.model
+    assert (quick.vocab.size, quick.vocab.max_id, quick.vocab.ids) == (
+        whole.vocab.size,
+        whole.vocab.max_id,
+        whole.vocab.ids,
+    )
+    assert quick.vocab.select() == whole.vocab.select()
