@@ -161,6 +161,18 @@ def test_new_rows_are_refused(tmp_path: Path) -> None:
     assert content(folder) == old
 
 
+@pytest.mark.parametrize("pad", ["hello", "<s>"])
+def test_a_token_that_is_in_use_is_refused(tmp_path: Path, pad: str) -> None:
+    """An ordinary or structural token is not added a second time, and the message says that it is there."""
+    folder = write_checkpoint(tmp_path / "x")
+    old = content(folder)
+    with pytest.raises(StrategyError, match=f"'{pad}'"):
+        fix_checkpoint(folder, pad_token=pad)
+    with pytest.raises(StrategyError, match="of the vocabulary"):
+        fix_checkpoint(folder, "elsewhere", "spare", pad_token=pad)
+    assert content(folder) == old
+
+
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     """The report says what would be, and the folder keeps every byte."""
     folder = write_checkpoint(tmp_path / "x")
@@ -291,6 +303,14 @@ def test_the_diff_of_a_huge_file_is_short(tmp_path: Path) -> None:
         "the hunk's line number and context are the file's"
     )
     assert len(diff) < 4000
+
+
+def test_the_diff_cuts_at_line_breaks_only(tmp_path: Path) -> None:
+    """A line separator inside a string is part of its line."""
+    folder = write_checkpoint(tmp_path / "x", note="a\u2028b\x0c")
+    diff = plan_repair(folder, "spare").diff()
+    assert "@@ -14," in diff or '"note": "a\u2028b' in diff
+    assert all(line[:1] in "-+@ \\" for line in diff.removesuffix("\n").split("\n"))
 
 
 def repairable(corpus: Path, name: str, tmp_path: Path) -> Path:

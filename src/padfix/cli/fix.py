@@ -168,8 +168,8 @@ def _painted(diff: str, colour: bool) -> str:
     from padfix.render.escape import safe
 
     lines = []
-    for line in diff.splitlines():
+    for line in diff.removesuffix("\n").split("\n") if diff else ():
         code = {"+": "32", "-": "31", "@": "36"}.get(line[:1]) if colour else None
-        shown = safe(line, limit=2000)
+        shown = safe(line.removesuffix("\r"), limit=2000)
         lines.append(f"\x1b[{code}m{shown}\x1b[0m\n" if code else f"{shown}\n")
     return "".join(lines)

@@ -7,9 +7,8 @@ written: what would not end in the planned state, or would break a rule that hel
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +16,7 @@ from typing import Any, Final
 from padfix.errors import PadfixError, SourceError, StrategyError
 from padfix.types import ABSENT, BackendPadding, Candidate, Edit, Finding, PadReport, PadState, Plan, Token
 from padfix.write import files, folders
+from padfix.write.diff import unified
 from padfix.write.json_text import JsonText
 
 MAX_JSON: Final = 256 * 2**20  # bytes; the largest tokenizer.json known has 35 MB
@@ -40,7 +40,7 @@ class Repair:
 
     def diff(self) -> str:
         """Every change as a unified diff; empty when nothing changes."""
-        return "".join(_diff(name, self.old[name] or "", text) for name, text in self.new.items())
+        return "".join(unified(name, self.old[name] or "", text) for name, text in self.new.items())
 
 
 def fix_checkpoint(
@@ -86,7 +86,7 @@ def plan_repair(
     if files.interrupted(folder):
         files.recover(folder)
     source = FolderSource(folder, name=str(src), inside=folders.cache_of(folder))
-    before = _with_wanted(read_repo(source), pad_token)
+    before = _with_wanted(read_repo(source), source, pad_token)
     made = plan(before, strategy, pad_token=pad_token)
     _refuse_growth(made)
     old, new = _changes(folder, source, before, made)
@@ -102,13 +102,40 @@ def plan_repair(
     return Repair(folder, before, after, made, findings, old, new)
 
 
-def _with_wanted(state: PadState, text: str | None) -> PadState:
-    """The state with the token that the caller named as a candidate of its own, with the same evidence."""
-    named = next((c for c in state.candidates if c.token.text == text), None)
-    if named is None or any(c.kind == "wanted" for c in state.candidates):
+def _with_wanted(state: PadState, source: Any, text: str | None) -> PadState:
+    """The state with the token that the caller named as a candidate of its own, with the same evidence.
+
+    Files give evidence on tokens that are named or reserved as a pad, unk and EOS only: for any other token of
+    the vocabulary nothing on disk shows that it is free, so it is refused rather than added a second time.
+    """
+    if text is None or any(c.kind == "wanted" for c in state.candidates):
         return state
-    wanted = Candidate(named.token, "wanted", ("named by the caller",), named.refused)
-    return dataclasses.replace(state, candidates=(wanted, *state.candidates))
+    named = next((c for c in state.candidates if c.token.text == text), None)
+    if named is not None:
+        wanted = Candidate(named.token, "wanted", ("named by the caller",), named.refused)
+        return dataclasses.replace(state, candidates=(wanted, *state.candidates))
+    known = {t.text for t in (state.pad, state.eos) if t is not None}
+    if text not in known and (token := _in_vocabulary(source, text)) is not None:
+        raise StrategyError(
+            f"pad_token={text!r} is token {token} of the vocabulary, and the files do not show that it is free. "
+            f"padfix.ensure_pad(model, tok, pad_token={text!r}) looks at how it is used, then save both"
+        )
+    return state
+
+
+def _in_vocabulary(source: Any, text: str) -> int | None:
+    """The id of a token in tokenizer.json, if the folder has one."""
+    if "tokenizer.json" not in source.names():
+        return None
+    doc = _Documents(source).change("tokenizer.json")
+    added, vocab = doc.get("added_tokens"), doc.get("model", "vocab")
+    for entry in added if isinstance(added, list) else ():
+        if isinstance(entry, dict) and entry.get("content") == text and isinstance(entry.get("id"), int):
+            return int(entry["id"])
+    if isinstance(vocab, dict):
+        return vocab[text] if isinstance(vocab.get(text), int) else None
+    pieces = enumerate(vocab if isinstance(vocab, list) else ())
+    return next((i for i, piece in pieces if isinstance(piece, list) and piece[:1] == [text]), None)
 
 
 def write_in_place(repair: Repair) -> Callable[[], None]:
@@ -346,68 +373,3 @@ class _Overlay:
         if name not in self._new:
             return bytes(self._source.range(name, start, length))
         return self._new[name][start : start + length]
-
-
-# --- the diff -----------------------------------------------------------------------------------------
-
-_CONTEXT: Final = 3
-_LONG: Final = 400  # characters; a minified tokenizer.json is one line of megabytes
-
-
-def _diff(name: str, old: str, new: str) -> str:
-    """A unified diff that stays short and fast on a file of half a million lines or one of ten megabytes."""
-    before, after = old.splitlines(keepends=True), new.splitlines(keepends=True)
-    head = _common(before, after)
-    tail = _common(before[head:][::-1], after[head:][::-1])
-    # an added block may slide up over lines that repeat, so there is room for its own length above it
-    room = _CONTEXT + min(200, max(len(before), len(after)) - head - tail)
-    start = max(0, head - room)
-    end = max(0, tail - _CONTEXT)
-    cut = slice(start, len(before) - end), slice(start, len(after) - end)
-    a, b = _windows(before[cut[0]], after[cut[1]])
-    lines = difflib.unified_diff(a, b, f"a/{name}" if old else "/dev/null", f"b/{name}", n=_CONTEXT)
-    return "".join(_shifted(lines, start))
-
-
-def _common(left: Sequence[Any], right: Sequence[Any]) -> int:
-    """Length of the common beginning. By halves: comparing slices takes 10 ms for 17 MB, a loop over characters 1 s."""
-    low, high = 0, min(len(left), len(right))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if left[low:middle] == right[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
-def _windows(before: list[str], after: list[str]) -> tuple[list[str], list[str]]:
-    """Cut a long line to the part around its change."""
-    if max((len(line) for line in (*before, *after)), default=0) <= _LONG:
-        return before, after
-    old, new = "".join(before), "".join(after)
-    head = _common(old, new)
-    tail = _common(old[head:][::-1], new[head:][::-1])
-    start = max(0, head - 80)
-
-    def window(text: str) -> list[str]:
-        end = min(len(text), len(text) - tail + 80)
-        return [f"{'...' if start else ''}{text[start:end]}{'...' if end < len(text) else ''}\n"]
-
-    return window(old), window(new)
-
-
-def _shifted(lines: Iterator[str], offset: int) -> Iterator[str]:
-    """Hunk headers with true line numbers, and a note where a file ends without a line break."""
-    for line in lines:
-        if line.startswith("@@ "):
-            yield " ".join(_moved(part, offset) if part[:1] in "-+" else part for part in line.split(" "))
-        elif line.endswith("\n"):
-            yield line
-        else:
-            yield f"{line}\n\\ No newline at end of file\n"
-
-
-def _moved(span: str, offset: int) -> str:
-    line, comma, count = span[1:].partition(",")
-    return f"{span[0]}{int(line) + offset}{comma}{count}"
