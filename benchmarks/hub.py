@@ -127,7 +127,7 @@ def main() -> None:
         loadable = ("bert", "gpt2-no-pad", "llama-reserved", "pad-is-eos", "pad-disagrees", "t5", "sharded")
         names = [hr.synthetic_id(i) for i in range(n) if hr.synthetic_kind(i) in loadable]
         served = ["--synthetic", str(n)]
-    few = names[: arguments.rivals]
+    few = names[:: max(1, len(names) // arguments.rivals)][: arguments.rivals]
     print(
         f"{len(names)} repositories ({len(few)} for the rivals), {arguments.latency * 1e3:.0f} ms latency, {arguments.threads} threads"
     )
@@ -150,7 +150,7 @@ def main() -> None:
             asked = stats["kinds"].get("api", 0) + stats["kinds"].get("resolve", 0)
             hops = sum(stats["kinds"].get(k, 0) for k in ("api", "resolve", "cache", "cdn"))
             count = result["loaded"] if kind == "survey" else len(some)
-            speeds[kind] = count / result["seconds"]
+            speeds[kind] = result["loaded"] / result["seconds"]  # what failed to load is no result
             against = "".join(
                 f"{speeds[kind] / speeds[r]:>8.1f}" if r in speeds else f"{'':8}" for r in ("loop", "pool")
             )
