@@ -309,7 +309,7 @@ def test_the_diff_cuts_at_line_breaks_only(tmp_path: Path) -> None:
     """A line separator inside a string is part of its line."""
     folder = write_checkpoint(tmp_path / "x", note="a\u2028b\x0c")
     diff = plan_repair(folder, "spare").diff()
-    assert "@@ -14," in diff or '"note": "a\u2028b' in diff
+    assert '"note": "a\u2028b' in diff
     assert all(line[:1] in "-+@ \\" for line in diff.removesuffix("\n").split("\n"))
 
 

@@ -5,28 +5,22 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from padfix.cli import console
-from padfix.errors import SourceError
-from padfix.hub.summary import Summary
-from padfix.render.escape import safe
-from padfix.types import Report, Skip
+from padfix.cli.sources import Sources
+from padfix.cli.tally import Tally
+from padfix.types import Report
 
 _MANY = 20  # repositories from which tables say more than a line
 
 if TYPE_CHECKING:
     from padfix.cli.progress import Meter
     from padfix.cli.sinks import Sink
-    from padfix.config import Config
-    from padfix.hub.listing import Query
-    from padfix.read.source import Source
 
 _HUB = "Hub"
 _EPILOG = console.examples(
@@ -279,7 +273,7 @@ def audit(
         sink.open()
     streaming_to_screen = any(s.path is None and s.format.streams for s in shown) and sys.stdout.isatty()
     meter = Meter(named.total, wanted=not quiet and not streaming_to_screen)
-    tally = Tally(settings)
+    tally = Tally(settings, named)
     if hub is None:
         found = audit_many(named.each(), task=settings.task, select=chosen, ignore=ignored)
     else:
@@ -303,7 +297,7 @@ def audit(
         raise console.Exit(console.INTERRUPTED)
     if tally.repositories == 0:
         console.fail(named.nothing())
-    raise console.Exit(tally.exit_code(named, exit_zero=exit_zero))
+    raise console.Exit(tally.exit_code(exit_zero=exit_zero))
 
 
 def _run(found: Iterator[Report], sinks: list[Sink], meter: Meter, tally: Tally) -> bool:
@@ -322,127 +316,6 @@ def _run(found: Iterator[Report], sinks: list[Sink], meter: Meter, tally: Tally)
     for sink in sinks:
         sink.close()
     return interrupted
-
-
-@dataclass(frozen=True)
-class Sources:
-    """What the command line names, as a stream of sources."""
-
-    arguments: tuple[str, ...]
-    lists: tuple[Path, ...]
-    recursive: bool
-    cache: bool
-    query: Query
-
-    def ask_a_hub(self) -> bool:
-        """True when a hub may have to be asked: for a listing, or for a name that is no path."""
-        from padfix.hub.run import is_offline, is_remote
-
-        if self.query:
-            return True
-        if self.recursive or is_offline():
-            return False
-        return bool(self.lists) or "-" in self.arguments or any(is_remote(a) for a in self.arguments)
-
-    def each(self) -> Iterator[str | Source | Skip]:
-        """Every source once per mention, as early as it is known."""
-        from padfix.auditing import cached_repositories, repositories_under
-
-        for argument in self.arguments:
-            if argument == "-":
-                yield from _names(sys.stdin)
-            elif self.recursive:
-                if not Path(argument).is_dir():
-                    yield Skip(argument, "-r needs a folder, and this is none")
-                yield from repositories_under(argument)
-            else:
-                yield argument
-        for path in self.lists:
-            try:
-                with path.open(encoding="utf-8") as file:
-                    yield from _names(file)
-            except (OSError, UnicodeDecodeError) as error:
-                raise SourceError(
-                    f"--from-file {path}: {getattr(error, 'strerror', None) or error}"
-                ) from error
-        if self.cache:
-            yield from cached_repositories()
-
-    @property
-    def total(self) -> int | None:
-        """How many there will be, where that is known beforehand."""
-        known = not (self.recursive or self.cache or self.lists or "-" in self.arguments)
-        if self.query:
-            return len(self.arguments) + self.query.limit if known and self.query.limit is not None else None
-        return len(self.arguments) if known else None
-
-    def named(self, source: str) -> bool:
-        """True when the user asked for this very source, so that failing to read it is a failure."""
-        return source in self.arguments or not (self.recursive or self.cache or self.query)
-
-    def nothing(self) -> str:
-        """Why there was nothing to audit."""
-        if self.query:
-            return "nothing to audit: the hub lists no such repository (private ones need a token: hf auth login)"
-        if not (self.arguments or self.lists or self.cache):
-            return "nothing to audit: name a folder, or use --cache or --from-file; see padfix audit --help"
-        where = "the cache" if self.cache else "the list"
-        below = ", ".join(safe(a) for a in self.arguments if a != "-")
-        return (
-            f"nothing to audit: no tokenizer or model {f'below {below}' if self.recursive else f'in {where}'}"
-        )
-
-
-@dataclass
-class Tally:
-    """Counts, and the answer: which exit code."""
-
-    settings: Config
-    repositories: int = 0
-    findings: Counter[str] = field(default_factory=Counter)
-    unread: list[str] = field(default_factory=list)
-    tables: Summary = field(default_factory=Summary)
-
-    def take(self, report: Report) -> Report:
-        """Count a report, without the findings that the configuration ignores for its source."""
-        from padfix.rules import resolve
-
-        self.repositories += 1
-        if report.state is None:
-            self.unread.append(report.source)
-        if ignored := self.settings.ignored_here(report.source):
-            codes = resolve(ignored)
-            report = dataclasses.replace(
-                report, findings=tuple(f for f in report.findings if f.code not in codes)
-            )
-        self.findings.update(f.severity for f in report.findings)
-        self.tables.add(report)
-        return report
-
-    def summary(self, *, interrupted: bool) -> str:
-        """One line for the end of a run."""
-        from padfix.render.plain import counts_text
-
-        n = self.repositories - len(self.unread)
-        line = f"audited {n} {'repository' if n == 1 else 'repositories'}: {counts_text(self.findings)}"
-        if self.unread:
-            line += f"; {len(self.unread)} could not be audited"
-        return f"{line}; interrupted" if interrupted else line
-
-    def exit_code(self, sources: Sources, *, exit_zero: bool) -> int:
-        """2 where a source that the user named could not be read, else 1 for findings, else 0."""
-        if any(sources.named(source) for source in self.unread):
-            return console.COULD_NOT_RUN
-        ranks = ("error", "warning", "info")
-        counted = ranks[: ranks.index(self.settings.fail_on) + 1] if self.settings.fail_on in ranks else ()
-        return console.FOUND if any(self.findings[s] for s in counted) and not exit_zero else console.CLEAN
-
-
-def _names(lines: Iterable[str]) -> Iterator[str]:
-    for line in lines:
-        name = line.partition("#")[0].strip()
-        if name:
-            yield name
 
 
 def _codes(options: list[str] | None) -> list[str]:

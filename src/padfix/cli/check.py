@@ -128,8 +128,12 @@ def _load(folder: Path, dtype: str) -> tuple[Any, Any]:
         options = {"dtype": wanted, "local_files_only": True}
         model = cls.from_pretrained(folder, **options).eval()
         tok = transformers.AutoTokenizer.from_pretrained(folder, **safe_only)
-    except Exception as error:  # every library below has its own; whatever it is, it is the answer, named and chained
-        raise SourceError(f"{folder}: transformers cannot load it: {type(error).__name__}: {error}") from error
+    except (
+        Exception
+    ) as error:  # every library below has its own; whatever it is, it is the answer, named and chained
+        raise SourceError(
+            f"{folder}: transformers cannot load it: {type(error).__name__}: {error}"
+        ) from error
     return model, tok
 
 

@@ -34,6 +34,11 @@ def prepare() -> None:
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a latin-1 terminal shows \u2581 for ▁
 
+    if hasattr(sys.stdin, "reconfigure"):
+        sys.stdin.reconfigure(
+            errors="surrogateescape"
+        )  # names of files that are not UTF-8 stay names of files
+
 
 def out(text: str) -> None:
     """Data, to stdout, at once: a reader of a pipe sees each report as it is found."""
