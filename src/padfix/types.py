@@ -416,7 +416,7 @@ class Skip:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Report:
     """What an audit or a sanity check found in one source."""
 
@@ -429,6 +429,12 @@ class Report:
     def ok(self) -> bool:
         """True when no finding is an error."""
         return not any(f.severity == "error" for f in self.findings)
+
+    def __repr__(self) -> str:
+        counts = {
+            level: sum(f.severity == level for f in self.findings) for level in ("error", "warning", "info")
+        }
+        return f"<Report: {self.source}, {counts}, {len(self.skipped)} skipped>"
 
     def raise_for_errors(self) -> Report:
         """Raise `PadfixError` when a finding is an error, else return the report itself."""
@@ -530,7 +536,7 @@ class Verdict:
         return verdict_html(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PadReport:
     """What `ensure_pad` found, did and proved."""
 
@@ -542,6 +548,10 @@ class PadReport:
     changed: bool = False
     dry_run: bool = False
     _undo: Callable[[], None] | None = field(default=None, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        proof = "not run" if self.verdict is None else "passed" if self.verdict else "failed"
+        return f"<PadReport: pad {self.after.pad}, {self.plan.rung}, changed {self.changed}, proof {proof}>"
 
     def undo(self) -> None:
         """Put tokenizer, weights and configs back to what they were before the fix.
