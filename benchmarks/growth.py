@@ -90,6 +90,9 @@ def action(contender: str, model: Any, rows: int) -> Callable[[], object]:
         return lambda: model.resize_token_embeddings(rows + 1, mean_resizing=False)
     import padfix
 
+    padfix.ensure_pad(
+        build(64, 8), tokenizer(64), "add", verify=False
+    )  # imports, as transformers' are done by now
     tok = tokenizer(rows)
     return lambda: padfix.ensure_pad(model, tok, "add", init="mean", multiple_of=1, verify=False)
 

@@ -72,6 +72,8 @@ def survey(model: Any, rows: Rows, init: Init = "mean", *, wrappers: Iterable[st
     _refuse_ends(model, found, rows)
     try:
         twin, copies = resized_twin(model, rows.most)
+    except MemoryError:
+        raise
     except Exception as error:
         raise StrategyError(
             f"{type(model).__name__} cannot be grown: its own resize_token_embeddings({rows.most}) raises "

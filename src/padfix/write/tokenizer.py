@@ -15,6 +15,9 @@ from padfix.write.journal import Journal
 
 _TRIES = ("Trie", "ExtensionsTrie")
 
+_LARGE = 4096
+"""A vocabulary or a list of merges: flat, so one shallow copy does."""
+
 
 class Snapshot:
     """A tokenizer's attributes and the content of its maps, lists and tries; a backend is kept by reference."""
@@ -91,7 +94,7 @@ def set_pad(tokenizer: Any, pad: Token, added: bool, journal: Journal) -> None:
     fast = is_fast(tokenizer)
     count = len(tokenizer)
     backend = tokenizer.backend_tokenizer if fast else None
-    listed = pad.text in tokenizer.added_tokens_encoder
+    listed = pad.text in _added_tokens(tokenizer)
     if fast and not listed:
         _set_backend(tokenizer, _copied(backend))
     try:
@@ -131,6 +134,13 @@ def set_processor_pad(
 def is_fast(tokenizer: Any) -> bool:
     """True for a tokenizer with a Rust backend."""
     return bool(getattr(tokenizer, "is_fast", False)) and hasattr(tokenizer, "_tokenizer")
+
+
+def _added_tokens(tokenizer: Any) -> Any:
+    try:
+        return tokenizer.added_tokens_encoder
+    except (AttributeError, NotImplementedError):  # mistral-common's tokenizers have no such table
+        return ()
 
 
 def _id_of(tokenizer: Any, text: str) -> int | None:
@@ -204,6 +214,8 @@ def _mutable(value: Any) -> bool:
 
 def _content(value: Any) -> Any:
     """A copy of what a container holds, containers inside it included; anything else is itself."""
+    if isinstance(value, (dict, list)) and len(value) > _LARGE:
+        return value.copy()
     if isinstance(value, dict):
         return {k: _content(v) for k, v in value.items()}
     if isinstance(value, list):
