@@ -369,4 +369,4 @@ class Repositories:
 
     def __iter__(self) -> Iterator[Repository]:
         yield from self.real.values()
-        yield from (synthetic(i, self.seed) for i in range(self.n))
+        yield from (synthetic(i, self.seed) for name, i in self.index.items() if name not in self.real)

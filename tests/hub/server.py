@@ -154,6 +154,8 @@ class Handler(BaseHTTPRequestHandler):
         )
         if path.startswith("/api/resolve-cache/"):
             self.kind = "cache"
+        elif path == "/api/agent-harnesses":
+            self.kind = "telemetry"  # huggingface_hub's own, once a day
         fault = (
             self.hub.fault(f"{self.command} {self.path} {self.headers.get('Range')}")
             if self.hub.faults

@@ -107,15 +107,17 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
     for role in ("pad", "eos", "unk"):
         token = state.get(role) or {}
         row[role] = token.get("text")
-        row[f"{role}_id"] = token.get("id")
+        row[f"{role}_id"] = _number(token.get("id"))
     for key in ("model_type", "tokenizer_class", "padding_side"):
         row[key] = state.get(key)
     for key in ("n_tokens", "vocab_size", "input_rows", "config_pad_id", "generation_pad_id"):
-        value = state.get(key)
-        row[key] = (
-            value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else None
-        )
+        row[key] = _number(state.get(key))
     return {key: _clean(value) for key, value in row.items()}
+
+
+def _number(value: Any) -> int | None:
+    """A number that 64 bits hold; an absent or broken id is null."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else None
 
 
 def _clean(value: Any) -> Any:
