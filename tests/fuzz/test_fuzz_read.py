@@ -15,6 +15,7 @@ import pytest
 from fuzzing import MemorySource, damage, repositories
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from padfix.errors import SourceError
 from padfix.read.repo import read_repo
 

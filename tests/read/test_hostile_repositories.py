@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from checkpoints import write_checkpoint
 from padfix.errors import SourceError
 from padfix.read.repo import read_repo

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import transformers
+
 from conftest import corpus_index
 from padfix.errors import SourceError
 from padfix.read.live import inspect

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from padfix.errors import SourceError
 from padfix.read.source import cached_repositories, cached_repository, open_source
 

@@ -9,12 +9,13 @@ from typing import Any
 import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import models
+
 from padfix.read import vocab as vocab_module
 from padfix.read.backend import Added, Backend
 from padfix.read.source import open_source
 from padfix.read.tokenizer_json import load_tokenizer_json
 from padfix.read.vocab import DictVocab, ScannedVocab, scan_object, scan_pieces
-from tokenizers import models
 
 NAMES = st.sampled_from(["<a>", "<b>", "x", "y", "w1", "w2", "<pad>", "\u2581", ""])
 TOKENS = st.lists(st.tuples(NAMES, st.booleans(), st.booleans()), max_size=8)

@@ -263,7 +263,14 @@ def _without_json(
 
 
 def read_vocabulary(files: TokenizerFiles, name: str) -> Vocab:
-    """``vocab.json`` (string -> id) or ``vocab.txt`` (one string a line)."""
+    """``vocab.json`` (string -> id) or ``vocab.txt`` (one string a line), read once."""
+    if name not in files.memo:
+        files.memo[name] = _read_vocabulary(files, name)
+    vocab: Vocab = files.memo[name]
+    return vocab
+
+
+def _read_vocabulary(files: TokenizerFiles, name: str) -> Vocab:
     data = files.repository.read(name, MAX_TOKENIZER_JSON)
     if name.endswith(".json"):
         scanned = scan_object(data.strip())

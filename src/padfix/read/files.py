@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from padfix.errors import SourceError
@@ -31,6 +31,7 @@ class TokenizerFiles:
     json: TokenizerJson | None
     jinja: str | None
     named_jinja: dict[str, str]
+    memo: dict[str, Any] = field(default_factory=dict)  # what was parsed already, by file name
 
     def chat_templates(self, declared: Any) -> tuple[tuple[str, ...], bool]:
         """The chat templates that count, and whether there is one: files win over the config."""

@@ -93,12 +93,21 @@ def build(
     files: TokenizerFiles, vocab_file: str, name: str, record: Mapping[str, Any], args: Arguments, major: str
 ) -> tuple[Backend, dict[str, Any], list[Added]]:
     """A backend from ``*.model``: sentencepiece, or tiktoken where it is not that."""
-    data = files.repository.read(vocab_file, MAX_MODEL)
-    if vocab_file == "tiktoken.model" or _looks_like_tiktoken(data):
-        return _tiktoken(files, data, vocab_file, record, args, major)
-    model = parse_model(data, files.source, vocab_file)
-    arranged = arrange(model, name, args, major)
-    backend = Backend(DictVocab({text: i for i, text in enumerate(arranged)}, len(arranged)))
+    if vocab_file not in files.memo:
+        data = files.repository.read(vocab_file, MAX_MODEL)
+        if vocab_file == "tiktoken.model" or _looks_like_tiktoken(data):
+            files.memo[vocab_file] = parse_tiktoken(data, files.source, vocab_file)
+        else:
+            files.memo[vocab_file] = parse_model(data, files.source, vocab_file)
+    model = files.memo[vocab_file]
+    if isinstance(model, dict):
+        return _tiktoken(files, model, vocab_file, record, args, major)
+    arranged = tuple(arrange(model, name, args, major))
+    known: tuple[tuple[str, ...], DictVocab] | None = files.memo.get("arranged")
+    if known is None or known[0] != arranged:
+        known = arranged, DictVocab({text: i for i, text in enumerate(arranged)}, len(arranged))
+        files.memo["arranged"] = known
+    backend = Backend(known[1])
     marked = [
         Added(text, kind == CONTROL or (major == "4" and text in _TURNS), False)
         for text, _, kind in model.pieces
@@ -225,14 +234,13 @@ def _looks_like_tiktoken(data: bytes) -> bool:
 
 def _tiktoken(
     files: TokenizerFiles,
-    data: bytes,
+    ranks: dict[str, int],
     vocab_file: str,
     record: Mapping[str, Any],
     args: Arguments,
     major: str,
 ) -> tuple[Backend, dict[str, Any], list[Added]]:
     """Ranks as ids; tokens declared beyond them are appended, with placeholders for the ids between."""
-    ranks = parse_tiktoken(data, files.source, vocab_file)
     if major == "4" or record.get("rebuilds"):
         raise SourceError(
             f"{files.source}: {vocab_file} is a tiktoken file, which its class cannot be built from"

@@ -16,7 +16,7 @@ from padfix.read.gguf_header import read_gguf
 from padfix.read.json_file import JsonFile, load
 from padfix.read.rows import Rows, adapter_kind, read_rows
 from padfix.read.source import Source
-from padfix.read.tokenizer import backend_padding, build, facts
+from padfix.read.tokenizer import backend_padding, build, facts, pad_role
 from padfix.read.tokenizer_build import default_major
 from padfix.types import Location, PadState, Token
 
@@ -110,7 +110,7 @@ def _pads(
             yield other, None if pad is None else pad.text
             continue
         try:
-            role = build(files, config, other).roles.get("pad_token")
+            role = pad_role(files, config, other)
         except SourceError:
             continue
         yield other, None if role is None else role.text

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, Final
 
-from padfix.candidates import TokenTable, assess, emits_unk
+from padfix.candidates import TokenTable, assess, emits_unk, interesting
 from padfix.errors import SourceError
 from padfix.read import auto_class, defaults
 from padfix.read.backend import Added
@@ -13,17 +14,38 @@ from padfix.read.fast_build import build_4, build_5
 from padfix.read.files import TokenizerFiles
 from padfix.read.python_build import build_python
 from padfix.read.tables import BYTE_TOKENS, folds, is_byte_level, last_template_id, template_ids
-from padfix.read.tokenizer_build import Built
+from padfix.read.tokenizer_build import Built, arguments, block_of, fill
 from padfix.read.tokenizer_json import TokenizerJson
 from padfix.read.uses import declared, pad_uses
 from padfix.types import BackendPadding, Token
 
 _MAIN: Final = ("pad_token", "eos_token", "unk_token", "bos_token")
+_interesting = functools.lru_cache(1 << 16)(interesting)  # the same names come up in every repository
 _KINDS: Final = ("BPE", "WordPiece", "Unigram", "WordLevel")
+
+
+def pad_role(files: TokenizerFiles, config: Mapping[str, Any], major: str) -> Added | None:
+    """The pad alone under a major, without building a vocabulary where ``tokenizer.json`` has it."""
+    name = _class_name(files, config, major)
+    record = defaults.tokenizers(major)["classes"][name]
+    if files.json is None or record["kind"] != "tokenizers":
+        return build(files, config, major).roles.get("pad_token")
+    args = arguments(files, major)
+    if major == "4" and args.raw.get("add_prefix_space") is not None:
+        return build(files, config, major).roles.get("pad_token")
+    pad = fill(args, record, block_of(files.json)).get("pad_token")
+    return pad if major == "5" or pad is None or pad.text else None
 
 
 def build(files: TokenizerFiles, config: Mapping[str, Any], major: str) -> Built:
     """The tokenizer that this major's AutoTokenizer would give; `SourceError` where it would refuse."""
+    name = _class_name(files, config, major)
+    if defaults.tokenizers(major)["classes"][name]["kind"] != "tokenizers":
+        return build_python(files, name, major)
+    return build_5(files, name) if major == "5" else build_4(files, name)
+
+
+def _class_name(files: TokenizerFiles, config: Mapping[str, Any], major: str) -> str:
     table = defaults.tokenizers(major)
     data = files.config.data
     if (
@@ -32,13 +54,8 @@ def build(files: TokenizerFiles, config: Mapping[str, Any], major: str) -> Built
         and auto_class.byte_level_llama(table, "", data, config)
         and _byte_level(files.json)
     ):
-        name = "TokenizersBackend"
-    else:
-        name = auto_class.pick(major, files.source, data, config)
-    record = table["classes"][name]
-    if record["kind"] != "tokenizers":
-        return build_python(files, name, major)
-    return build_5(files, name) if major == "5" else build_4(files, name)
+        return "TokenizersBackend"
+    return auto_class.pick(major, files.source, data, config)
 
 
 def _byte_level(file: TokenizerJson) -> bool:
@@ -108,7 +125,8 @@ def _others(built: Built, tokens: Mapping[str, Token], major: str) -> list[tuple
 
 def token_table(built: Built) -> tuple[TokenTable, int]:
     """What candidates are judged by, and the id that ends every text (-1: none)."""
-    vocab = built.backend.table()
+    everything = built.backend.table()
+    vocab = {t: i for t, i in everything.items() if built.backend.added(t) is not None or _interesting(t)}
     around, end = _around(built)
     if built.kind != "tokenizers":
         table = TokenTable(
@@ -127,8 +145,8 @@ def token_table(built: Built) -> tuple[TokenTable, int]:
         vocab=vocab,
         added=built.backend.entries,
         model_kind=kind if kind in _KINDS else "other",
-        byte_fallback=bool(model.get("byte_fallback")) and vocab.keys() >= BYTE_TOKENS,
-        byte_level=is_byte_level((normalizer, pre, decoder), vocab),
+        byte_fallback=bool(model.get("byte_fallback")) and everything.keys() >= BYTE_TOKENS,
+        byte_level=is_byte_level((normalizer, pre, decoder), everything),
         model_unk=model.get("unk_token"),
         folding=folds(normalizer),
         template_ids=around,

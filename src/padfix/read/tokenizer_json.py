@@ -140,6 +140,17 @@ def _quick(source: Source, name: str, size: int) -> TokenizerJson | None:
     return None
 
 
+def _find_merges(data: bytes, start: int) -> re.Match[bytes] | None:
+    """Where the vocabulary ends and the merges begin; a token named "merges" has a number after it."""
+    at = data.find(b'"merges"', start)
+    while at >= 0:
+        found = _MERGES.search(data, max(start, at - 64), at + 64)
+        if found is not None:
+            return found
+        at = data.find(b'"merges"', at + 1)
+    return None
+
+
 def _beginning(source: Source, name: str, bound: int) -> TokenizerJson:
     """The head of a file that is too large for the budget, and as much of its vocabulary as came with it."""
     data = source.range(name, 0, bound)

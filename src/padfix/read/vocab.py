@@ -56,7 +56,7 @@ class DictVocab:
 
     def __init__(self, table: Mapping[str, int], size: int | None = None) -> None:
         self._table = table
-        self._texts: dict[int, str] | None = None
+        self._selected: dict[str, int] | None = None
         values = set(table.values())
         self.size = len(table) if size is None else size
         self.strings = len(table)
@@ -80,7 +80,12 @@ class DictVocab:
 
     def select(self) -> dict[str, int]:
         """The entries that candidates are made of."""
-        return {text: i for text, i in self._table.items() if wanted(text)}
+        if self._selected is None:
+            first = _FIRST
+            self._selected = {
+                t: i for t, i in self._table.items() if (t[:1] in first or len(t) == 1) and wanted(t)
+            }
+        return self._selected
 
     def items(self) -> Iterable[tuple[str, int]]:
         """Every entry."""
@@ -208,23 +213,11 @@ def scan_object(data: bytes) -> ScannedVocab | None:
         return None
     starts, ends = quotes[0::2] + 1, quotes[1::2]
     padded = np.concatenate([array, np.zeros(16, np.uint8)])
-    at = ends + 1
-    if not (padded[at] == 58).all():
+    if not (padded[ends + 1] == 58).all():
         return None
-    gap = 1 if padded[at[0] + 1] == 32 else 0
-    at = at + 1 + gap
-    numbers = np.zeros(len(at), np.int64)
-    alive = np.ones(len(at), bool)
-    width = np.zeros(len(at), np.int64)
-    for k in range(9):
-        digit = padded[at + k] - np.uint8(48)
-        alive &= digit < 10
-        if not alive.any():
-            break
-        if k == 8:
-            return None  # no vocabulary has ids of nine digits
-        numbers[alive] = numbers[alive] * 10 + digit[alive]
-        width += alive
+    at = ends + 2 + (1 if padded[int(ends[0]) + 2] == 32 else 0)
+    counted = _counted(padded, at, starts)
+    numbers, width = _numbers(padded, at) if counted is None else counted
     if not width.all():
         return None
     stop = at + width
@@ -237,6 +230,49 @@ def scan_object(data: bytes) -> ScannedVocab | None:
         return None
     vocab = ScannedVocab(data, starts, ends, numbers, escaped)
     return vocab if vocab.ids == vocab.size else None
+
+
+def _counted(array: Any, at: Any, starts: Any) -> tuple[Any, Any] | None:
+    """The ids 0, 1, 2 ... as the digits at these places, if that is what stands there.
+
+    Where ids count up, the number of digits is known, so only the digits themselves are compared: a third
+    of the time of reading numbers.
+    """
+    import numpy as np
+
+    n = len(at)
+    gap = int(starts[1] - at[0]) - 1 if n > 1 else 0
+    width = np.ones(n, np.int64)
+    for power in range(1, 8):
+        width[10**power :] += 1
+    if n > 1 and not (starts[1:] - at[:-1] == width[:-1] + gap).all():
+        return None
+    for power in range(8):
+        first = 10**power if power else 0
+        if first >= n:
+            break
+        numbers = np.arange(first, n) // 10**power % 10 + 48
+        if not (array[at[first:] + width[first:] - 1 - power] == numbers).all():
+            return None
+    if 48 <= int(array[at[-1] + width[-1]]) < 58:
+        return None
+    return np.arange(n), width
+
+
+def _numbers(array: Any, at: Any) -> tuple[Any, Any]:
+    """The whole numbers at these places and how many digits each has (0: none, or more than eight)."""
+    import numpy as np
+
+    numbers, width = np.zeros(len(at), np.int64), np.zeros(len(at), np.int64)
+    alive = np.ones(len(at), bool)
+    for k in range(9):
+        digit = array[at + k] - np.uint8(48)
+        alive = alive & (digit < 10)
+        if not alive.any():
+            return numbers, width
+        numbers = np.where(alive, numbers * 10 + digit, numbers)
+        width += alive
+    return numbers, np.where(alive, 0, width)
 
 
 def scan_pieces(data: bytes) -> ScannedVocab | None:
