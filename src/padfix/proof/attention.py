@@ -9,7 +9,7 @@ from typing import Any
 from padfix.proof import causes
 from padfix.proof.probes import Probe, Row
 from padfix.proof.run import SEED, tensors
-from padfix.proof.subject import FORWARD_ERRORS, Subject
+from padfix.proof.subject import FORWARD_ERRORS, Subject, untouched
 from padfix.types import Check
 
 _TOKENS, _PADS = 9, 4
@@ -77,7 +77,8 @@ def _attend(subject: Subject, rows: Sequence[Row], fill: Sequence[int]) -> Any:
     import torch
 
     torch.manual_seed(SEED)
-    return subject.model(**tensors(subject, rows, fill), output_attentions=True)
+    with untouched(subject.model):
+        return subject.model(**tensors(subject, rows, fill), output_attentions=True)
 
 
 def _layers(output: Any, width: int) -> Iterator[Any]:

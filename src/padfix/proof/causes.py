@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from padfix.proof.evidence import Evidence
+from padfix.proof.subject import Subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,10 @@ def of_content(evidence: Evidence, side: str) -> Cause:
     if inert:
         return Cause(f"{name} ignores attention_mask: an all-ones mask gives the same outputs", remedy)
     if side == "left" and "positions-from-pad" in subject.traits:
-        return Cause(
+        moved = Cause(
             "positions are counted from the pad id, so other ids at masked places move the text", remedy
         )
+        return _other_pad(evidence) or moved
     if side == "left" and evidence.probe.pooled and subject.seq2seq:
         return Cause(
             "the decoder reads the same ids without a mask, so padding before the text is text to it", remedy
@@ -95,18 +97,26 @@ def _clean(evidence: Evidence, side: str) -> bool:
     return found.finite and found.worst <= evidence.zones.floor
 
 
+def _other_pad(evidence: Evidence) -> Cause | None:
+    """A model that counts positions from one pad id, given a tokenizer that pads with another."""
+    offset, pad = evidence.subject.position_offset, evidence.pad_id
+    if "positions-from-pad" not in evidence.subject.traits or not offset or pad == offset - 1:
+        return None
+    return Cause(
+        f"positions are counted from the ids that are not {offset - 1}, the pad that the model was built with, "
+        f"but the tokenizer pads with {pad}",
+        f"keep the pad id at {offset - 1}",
+    )
+
+
 def of_bare(evidence: Evidence) -> Cause:
     """Why a left-padded row without position ids differs."""
     left = evidence.against_alone("left")
     if evidence.single is None or left.worst > evidence.zones.floor:
         return of_padding(evidence, "left")
-    offset, pad = evidence.subject.position_offset, evidence.pad_id
-    if "positions-from-pad" in evidence.subject.traits and offset and pad != offset - 1:
-        return Cause(
-            f"positions are counted from the ids that are not {offset - 1}, the pad that the model was built with, "
-            f"but the tokenizer pads with {pad}",
-            f"keep the pad id at {offset - 1}",
-        )
+    mismatch = _other_pad(evidence)
+    if mismatch is not None:
+        return mismatch
     if evidence.row_against_alone("counted").worst > evidence.zones.floor:
         return Cause(
             "absolute positions: without position_ids the first real token gets the number of pads as its position",
@@ -125,12 +135,10 @@ def of_bare(evidence: Evidence) -> Cause:
 
 def not_finite(evidence: Evidence, side: str) -> Cause:
     """Why NaN or infinity appears at real tokens of padded rows."""
-    row = pad_row(evidence)
-    if row is not None and not math.isfinite(row):
-        return Cause(
-            f"the pad's own input row (id {evidence.pad_id}) holds NaN or infinity, and a mask multiplies it by zero, which is still NaN",
-            "give it a finite row: grow with strategy='add', init='mean', or take another pad token",
-        )
+    broken = broken_row(evidence.subject)
+    if broken is not None:
+        return broken
+    row = pad_row(evidence.subject)
     if row is not None and row > 1e3:
         return Cause(
             f"the pad's own input row (id {evidence.pad_id}) has entries up to {row:.3g}, which overflow on the way",
@@ -145,12 +153,23 @@ def not_finite(evidence: Evidence, side: str) -> Cause:
     )
 
 
-def pad_row(evidence: Evidence) -> float | None:
+def broken_row(subject: Subject) -> Cause | None:
+    """A pad row that holds NaN or infinity."""
+    row = pad_row(subject)
+    if row is None or math.isfinite(row):
+        return None
+    return Cause(
+        f"the pad's own input row (id {subject.pad_id}) holds NaN or infinity, and a mask multiplies it by zero, "
+        "which is still NaN",
+        "give it a finite row: grow with strategy='add', init='mean', or take another pad token",
+    )
+
+
+def pad_row(subject: Subject) -> float | None:
     """The largest entry of the pad's input row (NaN or infinity included); None where there is none."""
     from padfix.read.vocabulary import vocabulary
 
-    weight: Any = getattr(vocabulary(evidence.subject.model).input_module, "weight", None)
-    if weight is None or evidence.pad_id is None or not 0 <= evidence.pad_id < weight.shape[0]:
+    weight: Any = getattr(vocabulary(subject.model).input_module, "weight", None)
+    if weight is None or weight.device.type == "meta" or not 0 <= (subject.pad_id or 0) < weight.shape[0]:
         return None
-    row = weight[evidence.pad_id].detach().float()
-    return float(row.abs().max())
+    return None if subject.pad_id is None else float(weight[subject.pad_id].detach().float().abs().max())

@@ -122,7 +122,9 @@ def pad_invisible(evidence: Evidence) -> Check:
     if found.finite and found.worst <= limit:
         return Check("pad-invisible", True, True, found.worst, limit, SPREAD, detail=detail)
     why = causes.of_content(evidence, side) if found.finite else causes.not_finite(evidence, side)
-    harmless = causes.pad_row(evidence) == 0.0 and evidence.against_alone(side).worst <= evidence.zones.floor
+    harmless = (
+        causes.pad_row(evidence.subject) == 0.0 and evidence.against_alone(side).worst <= evidence.zones.floor
+    )
     detail = str(found)
     if harmless:
         detail = "this pad's input row is zero, so padding itself adds nothing; any other id there would"

@@ -24,12 +24,21 @@ def unpadded(subject: Subject, probe: Probe) -> tuple[Probe, Run]:
     A model that was taken for causal, but whose tokens see what follows them, gets the other layout.
     """
     if probe.layout == "prefix":
-        run = forward(subject, probe.mixed(), probe.fill)
+        run = _finite(forward(subject, probe.mixed(), probe.fill))
         if is_causal(subject, probe, run):
             return probe, run
         probe = replace(probe, layout="alone")
     row = probe.alone(probe.padded("right", probe.lengths[0]))
-    return probe, forward(subject, (row,), probe.fill, positions=False)
+    return probe, _finite(forward(subject, (row,), probe.fill, positions=False))
+
+
+def _finite(run: Run) -> Run:
+    """The run itself; `ProbeError` where a text without padding gives NaN already."""
+    import torch
+
+    if any(bool(torch.isnan(run.at(n)).any()) for n, row in enumerate(run.rows) if row.kind == "full"):
+        raise ProbeError("the outputs of text without padding are NaN")
+    return run
 
 
 def is_causal(subject: Subject, probe: Probe, run: Run) -> bool:
@@ -201,8 +210,6 @@ class Evidence:
 
 def gather(subject: Subject, probe: Probe, first: Run) -> Evidence:
     """Run the remaining passes. Raises `ProbeError` where the model cannot be run on them."""
-    import torch
-
     pads = probe.fill[::-1] if subject.pad_id is None else (subject.pad_id,)
     rows = probe.mixed()
     filled = first if probe.layout == "prefix" else forward(subject, rows, probe.fill)
@@ -224,13 +231,11 @@ def gather(subject: Subject, probe: Probe, first: Run) -> Evidence:
         bare_costs_a_pass = subject.takes_positions and subject.takes_mask
         for count in probe.referenced(three=not bare_costs_a_pass):
             row = probe.alone(probe.padded("right", count))
-            alone[count] = first if row == first.rows[0] else forward(subject, (row,), pads, positions=False)
+            same = row == first.rows[0]
+            alone[count] = first if same else _finite(forward(subject, (row,), pads, positions=False))
         if bare_costs_a_pass:
             single = forward(subject, (_bare(probe),), pads, positions=False)
     evidence = Evidence(subject, probe, first, filled, padded, subject.pad_id, alone, single)
-    for run in (first, *alone.values()):
-        if any(row.kind == "full" and bool(torch.isnan(run.at(n)).any()) for n, row in enumerate(run.rows)):
-            raise ProbeError("the unpadded outputs hold NaN")
     if alone and _counts_otherwise(evidence):
         own = replace(subject, takes=subject.takes - {"position_ids"})
         return gather(own, probe, first)

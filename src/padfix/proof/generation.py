@@ -9,7 +9,7 @@ from padfix.proof import causes
 from padfix.proof.evidence import Evidence
 from padfix.proof.probes import Row
 from padfix.proof.run import tensors
-from padfix.proof.subject import FORWARD_ERRORS
+from padfix.proof.subject import FORWARD_ERRORS, untouched
 from padfix.types import Check
 
 NEW_TOKENS = 8
@@ -101,7 +101,8 @@ def _generate(evidence: Evidence, rows: tuple[Row, ...], settings: Any) -> Any:
         for name, value in inputs.items()
         if name in ("input_ids", "attention_mask", "token_type_ids")
     }
-    return subject.model.generate(**kept, generation_config=settings)
+    with untouched(subject.model):
+        return subject.model.generate(**kept, generation_config=settings)
 
 
 def _compare(evidence: Evidence, number: int, row: Row, batch: Any, settings: Any) -> tuple[str, str]:

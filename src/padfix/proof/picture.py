@@ -178,8 +178,8 @@ def _png(data: AttentionMap, path: str) -> None:
     figure = Figure(figsize=(11.5, 5.6 + 0.22 * len(data.layers)), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplot_mosaic("AB;CC", height_ratios=[5, 0.5 + 0.22 * len(data.layers)])
-    ramp = LinearSegmentedColormap.from_list("blues", ["#ffffff", *(_hex(c) for c in _RAMP[1:])])
-    ramp.set_bad(_UNREAD)
+    blues = LinearSegmentedColormap.from_list("blues", ["#ffffff", *(_hex(c) for c in _RAMP[1:])])
+    ramp = blues.with_extremes(bad=_UNREAD)
     for panel, heat, title in zip("AB", (data.heat, data.open_heat), _TITLES, strict=True):
         axes = panels[panel]
         hidden = heat is data.heat

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from padfix.proof import checks, tokenizer_checks
+from padfix.proof import causes, checks, tokenizer_checks
 from padfix.proof.attention import AttentionMap, attention_zero
 from padfix.proof.evidence import Evidence, gather, unpadded
 from padfix.proof.fingerprint import Fingerprint, fingerprints
@@ -57,7 +57,7 @@ def capture(model: Any, tok: Any, *, texts: Sequence[str] | None = None) -> Base
         with quiet(subject):
             probe, first = unpadded(subject, make_probe(subject, texts))
     except ProbeError as problem:
-        return Baseline(chosen, encodings, marks, tied, untested=(*unread, f"before the fix: {problem}"))
+        return Baseline(chosen, encodings, marks, tied, untested=(*unread, _not_run(subject, problem)))
     values = tuple(first.at(n).clone() for n, row in enumerate(first.rows) if row.kind == "full")
     return Baseline(chosen, encodings, marks, tied, probe, Outputs(values, first.scores), unread)
 
@@ -149,22 +149,34 @@ def _model_checks(
     try:
         probe, first = unpadded(subject, probe)
         evidence = gather(subject, probe, first)
+        found = list(_asked(evidence, before, plan, sides, notes))
     except ProbeError as problem:
-        if before is not None:
-            cause = f"the forward pass ran before the fix and fails now: {problem}"
-            return _Asked(
-                (Check("outputs-kept", False, True, cause=cause, remedy="undo the write"),), tuple(notes)
-            )
-        what = f"dtype {subject.dtype}" if subject.low_precision else "outputs"
-        return _Asked((), (*notes, f"{what}: the forward pass fails ({str(problem)[:300]})"))
-    found = list(_asked(evidence, before, plan, sides, notes))
+        return _failed(subject, problem, before is not None, notes)
     picture = None
     if generate:
         _add(generation_kept(evidence), found, notes)
     if attention:
-        check, picture = attention_zero(subject, probe)
-        _add(check, found, notes)
+        outcome, picture = attention_zero(evidence.subject, evidence.probe)
+        _add(outcome, found, notes)
     return _Asked(tuple(found), tuple(notes), picture)
+
+
+def _failed(subject: Subject, problem: ProbeError, ran_before: bool, notes: list[str]) -> _Asked:
+    """A forward pass that does not run: a failure where the pad or the fix is to blame, else untested."""
+    broken = causes.broken_row(subject)
+    if broken is not None:
+        check = Check("pad-invisible", False, True, cause=broken.cause, remedy=broken.remedy)
+        return _Asked((check,), tuple(notes))
+    if ran_before:
+        cause = f"the forward pass ran before the fix and fails now: {problem}"
+        check = Check("outputs-kept", False, True, cause=cause, remedy="undo the write")
+        return _Asked((check,), tuple(notes))
+    return _Asked((), (*notes, _not_run(subject, problem)))
+
+
+def _not_run(subject: Subject, problem: ProbeError) -> str:
+    what = "outputs" if subject.dtype == "float32" else f"dtype {subject.dtype}"
+    return f"{what}: the forward pass fails ({str(problem)[:300]})"
 
 
 def _add(outcome: Check | str, found: list[Check], notes: list[str]) -> None:

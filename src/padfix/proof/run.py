@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from padfix.proof.probes import Row
-from padfix.proof.subject import FORWARD_ERRORS, Subject
+from padfix.proof.subject import FORWARD_ERRORS, Subject, nested_configs, untouched
 
 SEED = 20240229
 
@@ -48,9 +48,7 @@ class Run:
         return None if self.scores is None else self.scores[self.rows.index(row)]
 
 
-def forward(
-    subject: Subject, rows: Sequence[Row], fill: Sequence[int], *, positions: bool = True, **options: Any
-) -> Run:
+def forward(subject: Subject, rows: Sequence[Row], fill: Sequence[int], *, positions: bool = True) -> Run:
     """Run one pass over rows of one width; padded places hold the ids of ``fill``, in turn.
 
     ``positions``: give position ids made from the mask, where forward() takes them. Raises `ProbeError`.
@@ -64,7 +62,8 @@ def forward(
     torch.manual_seed(SEED)  # hashing models (Reformer, YOSO) draw numbers: the same ones each time
     output, error = None, None
     try:
-        output = subject.model(**inputs, **options)
+        with untouched(subject.model):  # no state from one pass reaches the next
+            output = subject.model(**inputs)
     except torch.OutOfMemoryError:
         raise
     except FORWARD_ERRORS as problem:
@@ -94,9 +93,7 @@ def tensors(
         inputs["attention_mask"] = put([row.mask for row in rows])
     if positions and subject.takes_positions:
         inputs["position_ids"] = put([row.positions(subject.position_offset) for row in rows])
-    if "token_type_ids" in subject.takes and "token_type_ids" in getattr(
-        subject.tok, "model_input_names", ()
-    ):
+    if "token_type_ids" in subject.takes and _has_token_types(subject):
         inputs["token_type_ids"] = torch.zeros_like(ids)
     if "bbox" in subject.takes:
         inputs["bbox"] = torch.zeros((*ids.shape, 4), dtype=torch.long, device=subject.device)
@@ -107,6 +104,12 @@ def tensors(
     if "use_cache" in subject.takes:
         inputs["use_cache"] = False
     return inputs
+
+
+def _has_token_types(subject: Subject) -> bool:
+    """The tokenizer gives token types and the model has a table for them; GPT-2 would look them up as words."""
+    known = "token_type_ids" in getattr(subject.tok, "model_input_names", ())
+    return known and any("type_vocab_size" in vars(config) for config in nested_configs(subject.model.config))
 
 
 def _watch_base(model: Any, caught: list[Any]) -> Any:

@@ -166,8 +166,6 @@ def quiet(subject: Subject) -> Iterator[None]:
     from transformers.utils import logging
 
     model = subject.model
-    # Modules too: BigBird swaps its attention for another on short rows, and recording attention leaves hooks.
-    modules = [(vars(m), _plain(m), _tables(m)) for m in list(model.modules())]
     configs = [(c, dict(vars(c))) for c in nested_configs(model.config)]
     settings = getattr(model, "generation_config", None)
     kept_settings = dict(vars(settings)) if settings is not None else {}
@@ -176,6 +174,7 @@ def quiet(subject: Subject) -> Iterator[None]:
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
     try:
         with contextlib.ExitStack() as stack:
+            stack.enter_context(untouched(model))
             stack.enter_context(torch.no_grad())
             stack.enter_context(torch.random.fork_rng(devices=devices, device_type="cuda"))
             if torch.amp.is_autocast_available(kind):
@@ -190,14 +189,27 @@ def quiet(subject: Subject) -> Iterator[None]:
             yield
     finally:
         logging.set_verbosity(verbosity)
-        for live, plain, tables in modules:
-            _restore(live, {**plain, **{name: live[name] for name in tables}})
-            for name, kept in tables.items():
-                _restore(live[name], kept)
         for config, values in configs:
             _restore(vars(config), values)
         if settings is not None:
             _restore(vars(settings), kept_settings)
+
+
+@contextlib.contextmanager
+def untouched(model: Any) -> Iterator[None]:
+    """Put every attribute, buffer entry, hook and submodule of a model back as it was.
+
+    BigBird swaps its attention for another on short rows, recording attention leaves hooks, and RecurrentGemma
+    keeps its state from one call to the next.
+    """
+    modules = [(vars(m), _plain(m), _tables(m)) for m in list(model.modules())]
+    try:
+        yield
+    finally:
+        for live, plain, tables in modules:
+            _restore(live, {**plain, **{name: live[name] for name in tables}})
+            for name, kept in tables.items():
+                _restore(live[name], kept)
 
 
 def _tables(module: Any) -> dict[str, dict[Any, Any]]:
