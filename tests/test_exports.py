@@ -13,7 +13,9 @@ PROBE = "import sys; import {module}; print(*sorted(m for m in {heavy!r} if m in
 
 def loaded_by(statement: str) -> str:
     code = f"import sys; {statement}; print(*sorted(m for m in {HEAVY!r} if m in sys.modules))"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def test_all_is_sorted_and_every_name_exists() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import corpus_index
 
+from conftest import corpus_index
 from padfix.errors import PadfixError
 from padfix.read.live import inspect, text_tokenizer, unwrap
 from padfix.testing import tiny_model, tiny_tokenizer
