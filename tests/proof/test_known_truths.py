@@ -103,6 +103,7 @@ def test_recurrent_gemma_depends_on_the_pad_row_and_a_zero_row_repairs_it() -> N
     verdict = prove(model, tok)
     assert verdict["padding-left"].passed
     assert verdict
+    assert "a recurrent state is cleared only where position_ids are 0" in verdict["padding-left-bare"].cause
     leak = verdict["pad-invisible"]
     assert not leak.passed
     assert not leak.gating
@@ -163,6 +164,15 @@ def test_a_classifier_that_looks_for_another_pad_is_named() -> None:
     check = prove(model, tok)["pooled-kept"]
     assert not check.passed
     assert check.cause == "the head looks for config.pad_token_id = 7, but the tokenizer pads with 0"
+
+
+def test_a_last_place_head_padded_on_the_right_pools_padding() -> None:
+    """XLNet pools the last place whatever stands there, so it must be padded on the left."""
+    model = tiny_model("xlnet", "classifier")
+    check = prove(model, fitting(model))["pooled-kept"]
+    assert not check.passed
+    assert "pools the last place of the row" in check.cause
+    assert prove(model, fitting(model, padding_side="left"))["pooled-kept"].passed
 
 
 def test_a_first_token_head_padded_on_the_left_pools_padding() -> None:

@@ -117,20 +117,28 @@ def of_bare(evidence: Evidence) -> Cause:
     mismatch = _other_pad(evidence)
     if mismatch is not None:
         return mismatch
+    remedy = (
+        "pass position_ids = (attention_mask.cumsum(-1) - 1).clamp(min=0), as generate() does by itself, or pad "
+        "on the right"
+    )
     if evidence.row_against_alone("counted").worst > evidence.zones.floor:
+        traits = evidence.subject.traits
+        if "recurrent" in traits and "absolute-positions" not in traits:
+            return Cause(
+                "a recurrent state is cleared only where position_ids are 0, so without them the state of the padding "
+                "runs into the text",
+                remedy,
+            )
         return Cause(
             "absolute positions: without position_ids the first real token gets the number of pads as its position",
-            "pass position_ids = (attention_mask.cumsum(-1) - 1).clamp(min=0), as generate() does by itself, or pad on the right",
+            remedy,
         )
     if evidence.bare_in_batch().worst <= evidence.zones.floor:
         return Cause(
             "the mask is skipped when the batch is a single row: state-space and convolution layers then read the padding",
             "do not pad a single row (there is nothing to align it with)",
         )
-    return Cause(
-        "without position_ids the model's positions count the padding",
-        "pass position_ids = (attention_mask.cumsum(-1) - 1).clamp(min=0), or pad on the right",
-    )
+    return Cause("without position_ids the model's positions count the padding", remedy)
 
 
 def not_finite(evidence: Evidence, side: str) -> Cause:

@@ -293,6 +293,10 @@ def _pooled_elsewhere(evidence: Evidence, side: str) -> str:
         return (
             f"the head looks for config.pad_token_id = {shown}, but the tokenizer pads with {evidence.pad_id}"
         )
+    if "pools-last" in subject.traits and side == "right":
+        return (
+            "the head pools the last place of the row, which is padding when a batch is padded on the right"
+        )
     return f"a batch padded on the {side} is pooled at another position than the text alone"
 
 
