@@ -29,8 +29,9 @@ def conflicts(token: Token, state: PadState) -> Iterable[str]:
         elif role not in ("additional", "cls", "sep", "mask") and special.id == token.id:
             yield f"it is the tokenizer's {role} token"
     for key, value in state.config_token_ids:
-        # T5, Marian and Pegasus start the decoder with their pad, and declare it so
-        own = key.endswith("decoder_start_token_id") and state.text_pad_id == token.id
+        # T5, Marian and Pegasus start the decoder with their pad, and declare it so; where the pad is fixed,
+        # what else has its number is another vocabulary's (SeamlessM4T's units)
+        own = state.text_pad_id == token.id and (key.endswith("decoder_start_token_id") or identity(state))
         if value == token.id and not own:
             yield f"the config gives it a meaning ({key})"
     if why := outside(token, state):
