@@ -101,7 +101,18 @@ def test_resume_needs_a_file(hub: Running, tmp_path: Path) -> None:
 def test_interrupted_and_resumed(hub: Running, tmp_path: Path) -> None:
     """Ctrl-C ends with 130, what was found is in the file, and --resume finishes it."""
     hub.set(latency=0.03)
-    command = ["audit", "--limit", "150", "-f", "jsonl:i.jsonl", "--concurrency", "4", "--resume"]
+    command = [
+        "audit",
+        "--search",
+        "/model-0",
+        "--limit",
+        "150",
+        "-f",
+        "jsonl:i.jsonl",
+        "--concurrency",
+        "4",
+        "--resume",
+    ]
     process = subprocess.Popen(
         [sys.executable, "-c", CODE, *command], cwd=tmp_path, env=environment(hub, tmp_path),
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
