@@ -308,6 +308,16 @@ def test_a_key_that_was_absent_is_absent_again() -> None:
     assert not differences(before, facts(model, tok))
 
 
+def test_a_key_that_a_config_hands_on_to_nested_configs_is_undone_there_too() -> None:
+    """T5Gemma of transformers 4.57 sets vocab_size on its encoder's and decoder's configs as well."""
+    model, tok = tiny_model("t5gemma", "seq2seq"), tiny_tokenizer()
+    before = facts(model, tok)
+    undo = write(model, tok, "add")
+    assert model.config.decoder.vocab_size == 132
+    undo()
+    assert not differences(before, facts(model, tok))
+
+
 def test_copies_of_a_config_in_submodules_are_kept_in_step() -> None:
     """T5's encoder and decoder hold copies of the config, BART's the config itself: all say the same."""
     for model_type in ("t5", "bart"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
@@ -247,17 +248,15 @@ class Transaction:
         )
 
     def _journal_config(self, config: Any, key: str) -> None:
-        real = (getattr(config, "attribute_map", None) or {}).get(key, key)
-        if isinstance(getattr(type(config), real, None), property):
-            old = getattr(config, key)
-            self._journal.record(key, lambda: setattr(config, key, old))
-            return
-        own: dict[str, Any] = vars(config)
-        if real in own:
-            value = own[real]
-            self._journal.record(key, lambda: own.__setitem__(real, value))
-        else:
-            self._journal.record(key, lambda: own.pop(real, None))
+        """Record a key of a config, and of those nested in it: some classes hand a key on (T5Gemma's vocab_size)."""
+        for one in _within(config):
+            real = (getattr(one, "attribute_map", None) or {}).get(key, key)
+            if isinstance(getattr(type(one), real, None), property):
+                self._journal.record(key, functools.partial(setattr, one, key, getattr(one, key)))
+            elif real in (own := vars(one)):
+                self._journal.record(key, functools.partial(own.__setitem__, real, own[real]))
+            else:
+                self._journal.record(key, functools.partial(own.pop, real, None))
 
     def _edit_mirrors(self, config: Any, before: Any, after: int | None) -> None:
         """Models that copied the id out of their config when they were built (Reformer, Llama 4)."""
