@@ -1,7 +1,8 @@
 """Helpers for test suites: tiny models of every architecture, small real tokenizers, padding assertions.
 
 >>> from padfix.testing import assert_pad_invisible, tiny_model, tiny_tokenizer
->>> assert_pad_invisible(tiny_model("llama"), tiny_tokenizer(pad="<pad>"))
+>>> bool(assert_pad_invisible(tiny_model("llama"), tiny_tokenizer(pad="<pad>")))
+True
 """
 
 from __future__ import annotations
