@@ -175,6 +175,30 @@ def test_a_last_place_head_padded_on_the_right_pools_padding() -> None:
     assert prove(model, fitting(model, padding_side="left"))["pooled-kept"].passed
 
 
+def test_a_classifier_that_lived_with_pad_equal_eos_is_moved_by_a_pad_of_its_own() -> None:
+    """Its scores change with any other pad; the cause says what it did before."""
+    model = tiny_model("llama", "classifier")
+    tok = tiny_tokenizer(eos="</s>", reserved=1)
+    tok.pad_token = tok.eos_token
+    model.config.pad_token_id = tok.pad_token_id
+    baseline = capture(model, tok)
+    tok.pad_token = "<|reserved_0|>"
+    model.config.pad_token_id = tok.pad_token_id
+    check = prove(model, tok, baseline=baseline)["pooled-kept"]
+    assert not check.passed
+    assert "the pad was EOS" in check.cause
+
+
+def test_a_classifier_without_a_named_base_model_is_judged_by_its_hidden_states() -> None:
+    """Gemma 3's classifier: what it pools must not be mistaken for a leak."""
+    model = tiny_model("gemma3", "classifier")
+    with torch.no_grad():
+        model.get_input_embeddings().weight[0] = 0.3
+    verdict = prove(model, tiny_tokenizer(pad="<pad>"))
+    assert verdict["pad-invisible"].passed
+    assert verdict["padding-right"].passed
+
+
 def test_a_first_token_head_padded_on_the_left_pools_padding() -> None:
     """BERT pools its first place: padded on the left that is a pad."""
     model = tiny_model("bert", "classifier")

@@ -272,6 +272,11 @@ def _score_pairs(before: Any, evidence: Evidence, side: str) -> Iterator[tuple[s
         if pad == eos
         else "the score of a text alone is not what it was: the head pools another position"
     )
+    if before is not None and before.pad_id == eos != pad and eos is not None:
+        early = (
+            f"the pad was EOS ({eos}) before, so the head pooled one token early; with a pad of its own it pools the "
+            "last token, which this classifier was not made for"
+        )
     first = evidence.first
     known = before.scores if before is not None else evidence.score_without_pad() if pad == eos else None
     if known is not None and first.scores is not None:

@@ -23,6 +23,7 @@ class Outputs:
 
     values: tuple[Any, ...]
     scores: Any
+    pad_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,9 @@ def capture(model: Any, tok: Any, *, texts: Sequence[str] | None = None) -> Base
     except ProbeError as problem:
         return Baseline(chosen, encodings, marks, tied, untested=(*unread, _not_run(subject, problem)))
     values = tuple(first.at(n).clone() for n, row in enumerate(first.rows) if row.kind == "full")
-    return Baseline(chosen, encodings, marks, tied, probe, Outputs(values, first.scores), unread)
+    return Baseline(
+        chosen, encodings, marks, tied, probe, Outputs(values, first.scores, subject.pad_id), unread
+    )
 
 
 def _encodings(tok: Any, texts: Sequence[str]) -> tuple[tuple[int, ...], ...] | None:

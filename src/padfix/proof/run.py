@@ -114,8 +114,12 @@ def _has_token_types(subject: Subject) -> bool:
 
 def _watch_base(model: Any, caught: list[Any]) -> Any:
     """Catch what the base model inside a classifier returns, since its head may raise or pool."""
+    from transformers import PreTrainedModel
+
     base = getattr(model, "base_model", None)
-    if base is None or base is model:
+    if base is None or base is model:  # Gemma 3's classifier names no base model: it is a child all the same
+        base = next((child for child in model.children() if isinstance(child, PreTrainedModel)), None)
+    if base is None:
         return None
     return base.register_forward_hook(lambda module, args, output: caught.append(output))
 
