@@ -134,7 +134,7 @@ def test_vocabularies_of_another_type(folder: Path, vocab: Any) -> None:
     if vocab == []:
         assert read_repo(open_source(folder)).n_tokens == 4
         return
-    with pytest.raises(SourceError, match="vocabulary|id"):
+    with pytest.raises(SourceError, match=r"vocabulary|id"):
         read_repo(open_source(folder))
 
 

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any, Final
 
-from padfix.candidates import TokenTable, assess, emits_unk, interesting
+from padfix.candidates import MAX_RESERVED, TokenTable, assess, emits_unk, names_a_pad, names_a_reserve
 from padfix.errors import SourceError
 from padfix.read import auto_class, defaults
 from padfix.read.backend import Added
@@ -20,7 +20,9 @@ from padfix.read.uses import declared, pad_uses
 from padfix.types import BackendPadding, Token
 
 _MAIN: Final = ("pad_token", "eos_token", "unk_token", "bos_token")
-_interesting = functools.lru_cache(1 << 16)(interesting)  # the same names come up in every repository
+# the same names come up in every repository
+_is_pad = functools.lru_cache(1 << 16)(names_a_pad)
+_is_reserve = functools.lru_cache(1 << 16)(names_a_reserve)
 _KINDS: Final = ("BPE", "WordPiece", "Unigram", "WordLevel")
 
 
@@ -123,10 +125,18 @@ def _others(built: Built, tokens: Mapping[str, Token], major: str) -> list[tuple
     return found
 
 
+def _candidates(table: Mapping[str, int]) -> dict[str, int]:
+    """The entries that can become candidates: pads, and as many reserved tokens as are looked at."""
+    kept = {text: i for text, i in table.items() if _is_pad(text)}
+    reserved = sorted(((i, text) for text, i in table.items() if _is_reserve(text)), reverse=True)
+    falcon = [(i, text) for i, text in reserved if text.startswith(">>")]  # ranked apart from the others
+    return kept | {text: i for i, text in (*falcon, *reserved[: 2 * MAX_RESERVED])}
+
+
 def token_table(built: Built) -> tuple[TokenTable, int]:
     """What candidates are judged by, and the id that ends every text (-1: none)."""
     everything = built.backend.table()
-    vocab = {t: i for t, i in everything.items() if built.backend.added(t) is not None or _interesting(t)}
+    vocab = _candidates(everything)
     around, end = _around(built)
     if built.kind != "tokenizers":
         table = TokenTable(

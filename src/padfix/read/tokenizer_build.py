@@ -73,7 +73,9 @@ def arguments(files: TokenizerFiles, major: str, *, legacy_json: bool = True) ->
     by_text: dict[str, Added] = {}
     decoder = raw.get("added_tokens_decoder")
     if "added_tokens_decoder" in raw:
-        added, by_text = _decoder(decoder, source)
+        if "added_tokens_decoder" not in files.memo:
+            files.memo["added_tokens_decoder"] = _decoder(decoder, source)
+        added, by_text = (dict(known) for known in files.memo["added_tokens_decoder"])
     else:
         if files.special_map:
             extras, key = _merge_map(raw, files.special_map.data, extras, key, major, source)
@@ -220,6 +222,13 @@ def _merge_map(
 
 def json_added(file: TokenizerJson, source: str) -> list[tuple[int, Added]]:
     """The added tokens of a ``tokenizer.json``, with the ids that are written there."""
+    if file.added is None:
+        file.added = _json_added(file, source)
+    known: list[tuple[int, Added]] = file.added
+    return known
+
+
+def _json_added(file: TokenizerJson, source: str) -> list[tuple[int, Added]]:
     found: list[tuple[int, Added]] = []
     entries = file.parts.get("added_tokens", [])
     if not isinstance(entries, list):

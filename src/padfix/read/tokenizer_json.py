@@ -37,7 +37,7 @@ _PIECE: Final = re.compile(rb'\s*,?\s*\[\s*("(?:[^"\\]|\\.)*")\s*,\s*[-+.\deE]+\
 _HEAD: Final = ("added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder", "model")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TokenizerJson:
     """The parts of a ``tokenizer.json``: everything but vocabulary and merges in ``parts``.
 
@@ -49,6 +49,7 @@ class TokenizerJson:
     vocab: Vocab
     list_vocab: bool
     text: str = ""  # the head, for line numbers
+    added: Any = None  # its added tokens, once parsed
 
     @property
     def cut(self) -> bool:

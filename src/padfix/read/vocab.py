@@ -247,16 +247,31 @@ def _counted(array: Any, at: Any, starts: Any) -> tuple[Any, Any] | None:
         width[10**power :] += 1
     if n > 1 and not (starts[1:] - at[:-1] == width[:-1] + gap).all():
         return None
+    last = at + width - 1
     for power in range(8):
         first = 10**power if power else 0
         if first >= n:
             break
-        numbers = np.arange(first, n) // 10**power % 10 + 48
-        if not (array[at[first:] + width[first:] - 1 - power] == numbers).all():
+        if not (array[last[first:] - power] == _digits(n, power)[first:n]).all():
             return None
     if 48 <= int(array[at[-1] + width[-1]]) < 58:
         return None
     return np.arange(n), width
+
+
+def _digits(n: int, power: int) -> Any:
+    """The digits of 0 .. n-1 (or more) at one power of ten, as bytes; kept for the next vocabulary."""
+    import numpy as np
+
+    known = _DIGITS.get(power)
+    if known is None or len(known) < n:
+        _DIGITS[power] = known = (np.arange(max(n, 300_000), dtype=np.int32) // 10**power % 10 + 48).astype(
+            np.uint8
+        )
+    return known
+
+
+_DIGITS: Final[dict[int, Any]] = {}
 
 
 def _numbers(array: Any, at: Any) -> tuple[Any, Any]:
@@ -315,19 +330,17 @@ def _quotes(data: bytes) -> tuple[Any, Any, bool] | None:
     except ImportError:  # pragma: no cover - transformers itself needs numpy
         return None
     array = np.frombuffer(data, np.uint8)
-    quotes = (array == 34).nonzero()[0]
+    is_quote = array == 34
     slashes = (array == 92).nonzero()[0]
     if not len(slashes):
-        return array, quotes, False
+        return array, is_quote.nonzero()[0], False
     # a backslash escapes the next byte unless it is itself escaped
-    escaping = _escaping(slashes)
-    follower = escaping + 1
+    follower = _escaping(slashes) + 1
     if follower[-1] >= len(array):
         return None
     kinds = array[follower]
-    taken = follower[kinds == 34]
-    if len(taken):
-        quotes = quotes[~np.isin(quotes, taken, assume_unique=True)]
+    is_quote[follower[kinds == 34]] = False
+    quotes = is_quote.nonzero()[0]
     if (kinds == 47).any():
         return None  # "\/" is legal and nobody writes it
     codes = follower[kinds == 117]
