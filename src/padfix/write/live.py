@@ -220,7 +220,13 @@ class Transaction:
         """On the config and on copies of it that submodules hold, else a reload would differ from what runs."""
         for one in (config, *self._copies(config, key)):
             self._journal_config(one, key)
-            setattr(one, key, value)
+            try:
+                setattr(one, key, value)
+            except Exception as error:  # a strict config of transformers 5 raises an error type of its own
+                held = "null" if value is None else repr(value)
+                raise StrategyError(
+                    f"{type(one).__name__}.{key} cannot hold {held}: {error}. Use a pad of its own: strategy='add'"
+                ) from error
 
     def _config(self, target: str) -> Any:
         config = self._model
