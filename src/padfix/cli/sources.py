@@ -33,9 +33,11 @@ class Sources:
 
         if self.query:
             return True
-        if self.recursive or is_offline():
+        if self.recursive:
             return False
-        return bool(self.lists) or "-" in self.arguments or any(is_remote(a) for a in self.arguments)
+        if self.lists or "-" in self.arguments:
+            return not is_offline()
+        return any(is_remote(argument) for argument in self.arguments)
 
     def each(self) -> Iterator[str | Source | Skip]:
         """Every source once per mention, as early as it is known."""
