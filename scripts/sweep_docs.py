@@ -112,14 +112,13 @@ def _cell(name: str, outcome: Outcome, reasons: dict[str, int]) -> str:
 
 def _general(name: str, text: str) -> str:
     """A reason without the names and numbers of one model, so that it is listed once."""
-    text = re.sub(rf"\b{re.escape(name)}\b", "the model", text.replace("\n", " "))
-    text = re.sub(
-        r"\b\w+For(CausalLM|ConditionalGeneration|SequenceClassification|TokenClassification|MaskedLM)\b",
-        "the class",
-        text,
-    )
-    text = re.sub(r"(\w+\.){2,}\w+", "a tensor", text)
-    return re.sub(r"\d+", "N", text).replace("|", "\\|")
+    text = re.sub(r"\b(\w+\.){2,}\w+", "a table", " ".join(text.split()))
+    text = re.sub(r"\b\w+\.weight\b", "a table", text)
+    text = re.sub(r"\b\w+For[A-Z]\w+\b", "its class", text)
+    text = re.sub(rf"^{re.escape(name)}: ", "", text)
+    text = re.sub(rf"\b{re.escape(name)}(_decoder)?\b", "the model", text)
+    text = re.sub(r"'[^' ]+' \(\d+\)", "the token", text)
+    return re.sub(r"\d+", "N", text).replace("|", "\\|").replace("<", "&lt;")
 
 
 def _merge(by_place: dict[str, str]) -> str:

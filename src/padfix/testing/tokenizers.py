@@ -131,7 +131,7 @@ def matching_tokenizer(model: Any, kind: Kind = "byte-bpe", **options: Any) -> A
     }
     names = {"pad": "<pad>", "bos": "<s>", "eos": "</s>", **_DEFAULTS[kind]}
     ids: dict[str, int] = {}
-    chosen: dict[str, str | None] = {}
+    chosen: dict[str, Any] = {}
     for role in ("eos", "bos", "pad"):
         place = declared[role]
         name = next((text for text, taken in ids.items() if taken == place), names[role])
