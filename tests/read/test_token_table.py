@@ -18,7 +18,8 @@ from padfix.read.tokenizer_json import load_tokenizer_json
 from padfix.read.vocab import DictVocab, ScannedVocab, scan_object, scan_pieces
 
 NAMES = st.sampled_from(["<a>", "<b>", "x", "y", "w1", "w2", "<pad>", "\u2581", ""])
-TOKENS = st.lists(st.tuples(NAMES, st.booleans(), st.booleans()), max_size=8)
+# once per call: of a string given twice with other flags, tokenizers 0.22 keeps the first new ones, 0.23 the last
+TOKENS = st.lists(st.tuples(NAMES, st.booleans(), st.booleans()), max_size=8, unique_by=lambda t: t[0])
 
 
 @settings(max_examples=200, deadline=None)

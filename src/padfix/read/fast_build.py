@@ -96,6 +96,10 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
     block: Mapping[str, Any] = {}
     converted: tuple[list[str], list[str]] | None = None
     if file is not None and not again:
+        if record.get("slow") in pieces.BERT_LIKE and not file.part("normalizer") and not file.cut:
+            raise SourceError(
+                f"{files.source}: {file.name} has no normalizer, without which transformers 4's {name} fails"
+            )
         block = block_of(file)
         backend = Backend(file.vocab)
         backend.add(token for _, token in json_added(file, files.source))

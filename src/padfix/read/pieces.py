@@ -51,7 +51,7 @@ _BYTE_LEVEL: Final = frozenset(
     "BlenderbotTokenizer LayoutLMv3Tokenizer MarkupLMTokenizer DebertaTokenizer Qwen2Tokenizer WhisperTokenizer "
     "CLIPTokenizer".split()
 )
-_BERT_LIKE: Final = frozenset(
+BERT_LIKE: Final = frozenset(
     "BertTokenizer ConvBertTokenizer DistilBertTokenizer ElectraTokenizer FunnelTokenizer LayoutLMTokenizer "  # noqa: SIM905
     "LayoutLMv2Tokenizer LxmertTokenizer MPNetTokenizer MobileBertTokenizer RealmTokenizer RetriBertTokenizer "
     "RoFormerTokenizer SplinterTokenizer SqueezeBertTokenizer DPRContextEncoderTokenizer "
@@ -67,7 +67,7 @@ def converted_template(slow: str) -> tuple[list[str], list[str]] | None:
 def slow_components(slow: str, args: Arguments) -> dict[str, Any]:
     """The backend that transformers 4 converts a slow tokenizer with a vocabulary file to."""
     lower = bool(args.raw.get("do_lower_case", True))
-    if slow in _BERT_LIKE:
+    if slow in BERT_LIKE:
         unk = args.roles.get("unk_token")
         model = {"type": "WordPiece", "unk_token": unk.text if unk else "[UNK]"}
         return {"normalizer": {"type": "BertNormalizer", "lowercase": lower}, "model": model}

@@ -150,8 +150,9 @@ def _specific(raw: dict[str, Any], major: str, source: str) -> dict[str, Added |
 def _extras(raw: dict[str, Any], major: str, source: str) -> tuple[list[Added] | None, str]:
     """The unnamed special tokens of the config."""
     if major == "4":
-        if isinstance(raw.get("extra_special_tokens"), list):
-            raise SourceError(f"{source}: extra_special_tokens is a list, which transformers 4 cannot load")
+        if "extra_special_tokens" in raw:  # an object was taken out before
+            kind = type(raw["extra_special_tokens"]).__name__
+            raise SourceError(f"{source}: extra_special_tokens is a {kind}, which transformers 4 cannot load")
         value = raw.get("additional_special_tokens")
         return (None if value is None else _list(value, source)), "additional_special_tokens"
     if "additional_special_tokens" in raw and not raw.get("extra_special_tokens"):
