@@ -28,18 +28,24 @@ TOKENS = st.lists(st.tuples(NAMES, st.booleans(), st.booleans()), max_size=8, un
     st.lists(TOKENS, max_size=3),
 )
 def test_added_tokens_get_the_ids_of_the_library(table: dict[str, int], batches: list[Any]) -> None:
-    """Any vocabulary, holes included, and any tokens in any order: same ids, flags, length."""
+    """Any vocabulary, holes included, and any tokens in any order: same ids, flags, length.
+
+    Where an id was given twice, tokenizers 0.22 and 0.23 differ in whose flags stay, so those are not compared.
+    """
     real = tokenizers.Tokenizer(models.BPE(table, []))
     ours = Backend(DictVocab(table))
     for batch in batches:
         real.add_tokens([tokenizers.AddedToken(t, special=s, normalized=n) for t, s, n in batch])
         ours.add(Added(t, s, n) for t, s, n in batch)
-    decoder = real.get_added_tokens_decoder()
-    assert {e.id: (e.text, e.special, e.normalized) for e in ours.entries} == {
+    ids = real.get_vocab(with_added_tokens=True)
+    texts = {*table, *(text for batch in batches for text, _, _ in batch)} - {""}
+    assert {text: ours.get(text) for text in texts} == ids
+    once = {i for i in ids.values() if list(ids.values()).count(i) == 1}
+    decoder = {i: t for i, t in real.get_added_tokens_decoder().items() if i in once}
+    assert {e.id: (e.text, e.special, e.normalized) for e in ours.entries if e.id in once} == {
         i: (t.content, t.special, t.normalized) for i, t in decoder.items()
     }
     assert ours.length(count_repeats=True) == real.get_vocab_size(with_added_tokens=True)
-    ids = real.get_vocab(with_added_tokens=True)
     assert ours.max_id == max(ids.values(), default=-1)
     assert ours.holes == ours.max_id + 1 - len(set(ids.values()))
 
