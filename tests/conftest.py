@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
-from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
@@ -14,15 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-CORPUS = Path(os.environ.get("PADFIX_CORPUS", ROOT.parent / "shared" / "corpus"))
-
-
-def corpus_index() -> dict[str, Any]:
-    """What `AutoTokenizer` gives for every folder of the corpus, empty where the corpus is not here."""
-    index = CORPUS / "index.json"
-    loaded: dict[str, Any] = json.loads(index.read_text("utf-8")) if index.is_file() else {}
-    return loaded
+from real_tokenizers import CORPUS, corpus_index
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import padfix
-from conftest import CORPUS, corpus_index
 from padfix import StrategyError
 from padfix.testing import tiny_model, tiny_tokenizer
+from real_tokenizers import CORPUS, corpus_index
 
 # shape -> (head, the real tokenizer of such a model)
 SHAPES = {

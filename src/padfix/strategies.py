@@ -89,7 +89,7 @@ def plan(
             f"{state.tokenizer_class} does not let its pad token be set ({_fault_text(state, fault)}); "
             "use the pad it has, or load the tokenizer with another class"
         )
-    if wants_other and pad_token is not None and strategy not in ("add", "spare"):
+    if pad_token is not None and (wants_other or fault == "eos") and strategy not in ("add", "spare"):
         return _exactly(state, strategy, pad_token, options)
     made = _respecting_identity(state, STRATEGIES[strategy](state, options))
     lead = (f"{FAULTS[fault]}",) if fault is not None else ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from server import Running, running
 
-
-def corpus_root() -> Path | None:
-    """The folder of real tokenizers, where this checkout has one."""
-    root = Path(os.environ.get("PADFIX_CORPUS") or Path(__file__).resolve().parents[3] / "shared" / "corpus")
-    return root if (root / "index.json").is_file() else None
+from real_tokenizers import corpus_root
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import corpus_root
 from padfix.hub.complete import FILLER, complete
+from real_tokenizers import corpus_root
 
 CORPUS = corpus_root()
 

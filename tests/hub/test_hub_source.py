@@ -11,7 +11,6 @@ import pytest
 pytest.importorskip("huggingface_hub", minversion="1.0")
 from server import Running
 
-from conftest import corpus_root
 from padfix.errors import SourceError
 from padfix.hub.client import Client
 from padfix.hub.errors import HubError
@@ -20,6 +19,7 @@ from padfix.hub.state import hub_state
 from padfix.read.repo import read_repo
 from padfix.read.source import FolderSource
 from padfix.types import PadState
+from real_tokenizers import corpus_root
 
 CORPUS = corpus_root()
 FOLDERS = sorted(f"{p.parent.name}/{p.name}" for p in CORPUS.glob("*/*") if p.is_dir()) if CORPUS else []

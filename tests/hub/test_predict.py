@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from conftest import corpus_root
 from padfix.hub.client import git_oid
 from padfix.hub.predict import predictions
+from real_tokenizers import corpus_root
 
 CORPUS = corpus_root()
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from conftest import corpus_index
 from padfix.errors import PadfixError
 from padfix.read.live import inspect, text_tokenizer, unwrap
 from padfix.testing import tiny_model, tiny_tokenizer
 from padfix.types import ABSENT, BadValue, Token
+from real_tokenizers import corpus_index
 
 
 def backend_text(tok: Any) -> str:
@@ -35,7 +35,9 @@ def test_reading_changes_nothing() -> None:
     before = (backend_text(tok), dict(vars(tok)), copy.deepcopy(model.config.to_dict()), model.training)
     weights = {k: v.clone() for k, v in model.state_dict().items()}
     inspect(model, tok)
-    assert before[0] == backend_text(tok) and before[2] == model.config.to_dict() and before[3] == model.training
+    assert (
+        before[0] == backend_text(tok) and before[2] == model.config.to_dict() and before[3] == model.training
+    )
     assert before[1].keys() == vars(tok).keys()
     assert all(v.equal(weights[k]) for k, v in model.state_dict().items())
 
@@ -114,12 +116,22 @@ def test_holes_and_the_id_after_a_reload(tmp_path: Path) -> None:
     tok = tiny_tokenizer(pad=None)
     raw = json.loads(backend_text(tok))
     raw["added_tokens"].append(
-        {"id": 500, "content": "<|far|>", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+        {
+            "id": 500,
+            "content": "<|far|>",
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
     )
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-    far = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(raw)), eos_token=tok.eos_token)
+    far = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(raw)), eos_token=tok.eos_token
+    )
     state = inspect(None, far)
     far.add_special_tokens({"pad_token": "[PAD]"})
     far.save_pretrained(tmp_path)
@@ -141,7 +153,9 @@ def test_wrapped_models_are_unwrapped() -> None:
             self.module = module
 
     assert unwrap(Parallel(model)) == (model, ("Parallel",))
-    adapted = get_peft_model(tiny_model("llama"), LoraConfig(target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    adapted = get_peft_model(
+        tiny_model("llama"), LoraConfig(target_modules=["q_proj"], task_type="CAUSAL_LM")
+    )
     state = inspect(adapted, tiny_tokenizer(pad=None))
     assert state.adapter == "lora" and state.wrappers and state.input_rows == 131
 
@@ -176,7 +190,11 @@ def test_the_pad_row_is_measured() -> None:
     with torch.no_grad():
         weight[tok.pad_token_id] = weight[50]
     row = inspect(model, tok).pad_row
-    assert row is not None and row.duplicate_of == 50 and row.norm == pytest.approx(float(weight[50].detach().norm()))
+    assert (
+        row is not None
+        and row.duplicate_of == 50
+        and row.norm == pytest.approx(float(weight[50].detach().norm()))
+    )
     with torch.no_grad():
         weight[tok.pad_token_id, 3] = float("nan")
     row = inspect(model, tok).pad_row
@@ -197,5 +215,12 @@ def test_the_corpus_reads_as_its_index_says(corpus: Path, corpus_name: str) -> N
     state = inspect(None, tok)
     for name in ("pad", "eos", "unk", "bos"):
         token = getattr(state, name)
-        assert (token and token.text, token and token.id) == (expected[f"{name}_token"], expected[f"{name}_id"]), name
-    assert (state.n_tokens, state.max_id, state.holes) == (expected["len"], expected["max_id"], expected["holes"])
+        assert (token and token.text, token and token.id) == (
+            expected[f"{name}_token"],
+            expected[f"{name}_id"],
+        ), name
+    assert (state.n_tokens, state.max_id, state.holes) == (
+        expected["len"],
+        expected["max_id"],
+        expected["holes"],
+    )

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import transformers
 
-from conftest import corpus_index
 from padfix.errors import SourceError
 from padfix.read.live import inspect
 from padfix.read.repo import read_repo
 from padfix.read.source import FolderSource, open_source
 from padfix.testing import CannotBuildError, architectures, matching_tokenizer, tiny_model
 from padfix.types import PadState
+from real_tokenizers import corpus_index
 
 MAJOR = transformers.__version__.split(".")[0]
 # what a tokenizer alone decides; the config beside a corpus folder is not loaded with it

@@ -6,12 +6,12 @@ import functools
 import os
 from pathlib import Path
 
-from conftest import corpus_index
 from padfix.errors import SourceError
 from padfix.read.repo import read_repo
 from padfix.read.source import open_source
 from padfix.rules import TASKS, check
 from padfix.types import PadState
+from real_tokenizers import corpus_index
 
 SNAPSHOT = Path(__file__).with_name("corpus_findings.txt")
 LETTER = {"error": "E", "warning": "W", "info": "I"}
