@@ -315,22 +315,20 @@ def test_the_mean_is_the_same_whatever_the_number_of_threads() -> None:
     """Ranks may have different numbers of cores; their new rows must not differ in a single bit."""
     import torch
 
-    from padfix.write.embeddings import _pass, row_sums
+    from padfix.write.embeddings import _pass
 
     matrix = torch.randn(3001, 500, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
-    means, copies, sums = [], [], []
+    means, copies = [], []
     for threads in (1, 2, 3):
         try:
             torch.set_num_threads(threads)
             copies.append(torch.empty_like(matrix))
-            sums.append(torch.empty(3001, dtype=torch.int64))
-            means.append(_pass(matrix, copies[-1], sums[-1]))
+            means.append(_pass(matrix, copies[-1]))
             assert torch.get_num_threads() == threads
         finally:
             torch.set_num_threads(1)
     assert all(torch.equal(mean, means[0]) for mean in means)
     assert all(torch.equal(copy, matrix) for copy in copies)
-    assert all(torch.equal(found, row_sums(matrix)) for found in sums)
     torch.testing.assert_close(means[0].double(), matrix.double().mean(0), rtol=1e-5, atol=1e-6)
 
 

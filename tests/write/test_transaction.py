@@ -80,7 +80,7 @@ def test_undo_refuses_weights_that_were_trained(train: str) -> None:
     else:
         model.lm_head.weight.data[3, 3] += 1  # past autograd's version counter
     trained = facts(model, tok)
-    with pytest.raises(PadfixError, match=r"rows of lm_head\.weight have changed"):
+    with pytest.raises(PadfixError, match=r"rows of \S+weight have changed"):
         undo()
     assert not differences(trained, facts(model, tok))
 
@@ -93,7 +93,7 @@ def test_undo_refuses_a_pad_row_trained_since() -> None:
     undo = write(model, tok, "auto", init="zero")
     with torch.no_grad():
         model.model.embed_tokens.weight[tok.pad_token_id] += 1
-    with pytest.raises(PadfixError, match=r"1 of 131 rows"):
+    with pytest.raises(PadfixError, match=r"rows of model\.embed_tokens\.weight have changed"):
         undo()
 
 
