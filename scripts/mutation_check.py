@@ -62,7 +62,14 @@ MUTATIONS = (
         "write/live.py",
         "            if edit.after < edit.before:",
         "            if edit.after < edit.before - 1:",
-        WRITE,
+        (*WRITE, "tests/write/test_shrink.py"),
+    ),
+    Mutation(
+        "matrices are sized to the tokenizer, spare rows cut",
+        "edits.py",
+        "        if rows is not None and rows <= new.id:",
+        "        if rows is not None:",
+        (*STRATEGY, "tests/test_harm.py"),
     ),
     Mutation(
         "the wrong row is overwritten",
@@ -74,8 +81,8 @@ MUTATIONS = (
     Mutation(
         "the new row is zero where the mean was asked",
         "write/embeddings.py",
-        '            data[table.before :] = 0 if table.fill == "zero" else _finite(mean, old, table.name)\n',
-        "            data[table.before :] = 0\n",
+        '        new.copy_(_finite(mean, rows, table.name) if table.fill == "mean" else torch.zeros_like(mean))',
+        "        new.copy_(torch.zeros_like(mean))",
         (*WRITE, *SWEEP),
     ),
     Mutation(
