@@ -45,9 +45,8 @@ MUTATIONS = (
     Mutation(
         "an old row is changed in its last bit",
         "write/embeddings.py",
-        "            sums[table.before :] = row_sums(data[table.before :])\n        else:",
-        "            sums[table.before :] = row_sums(data[table.before :])\n"
-        "            data[:1].view(torch.uint8)[0, 0] ^= 1\n        else:",
+        "    return data, mean\n",
+        "    data.reshape(-1)[:1].view(torch.uint8)[0] ^= 1\n    return data, mean\n",
         (*WRITE, *SWEEP),
     ),
     Mutation(
