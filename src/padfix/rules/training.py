@@ -53,7 +53,7 @@ def eos_label_masked(state: PadState, batch: Batch) -> Iterator[Hit]:
     ## How to fix
 
     Mask labels by position instead of by id, `collator = padfix.positional_labels(collator)`, or give the
-    tokenizer a pad of its own, `padfix.ensure_pad(model, tok)`.
+    tokenizer a pad of its own, `padfix.ensure_pad(model, tok, "add")`.
     """
     if batch.labels is None or not state.eos_ids:
         return
@@ -79,7 +79,7 @@ def eos_label_masked(state: PadState, batch: Batch) -> Iterator[Hit]:
     yield Hit(
         f"{at(batch, r, p)} ends a text{guess}, but its label is -100 while the token before it is trained{because}; "
         f"{len(masked)} of {seen} EOS in {in_rows(masked, batch)}: the model never learns to stop",
-        fix="collator = padfix.positional_labels(collator), or a pad of its own: padfix.ensure_pad(model, tok)",
+        fix="collator = padfix.positional_labels(collator), or a pad of its own: padfix.ensure_pad(model, tok, 'add')",
     )
 
 
@@ -94,7 +94,7 @@ def _masked_targets(state: PadState, batch: Batch) -> Iterator[Hit]:
             f"label position {p}, where its EOS would be, in {len(labels)} of {len(labels)} rows; "
             "the model never learns to stop",
             fix="mask the labels with the target's attention_mask instead of by pad id (DataCollatorForSeq2Seq "
-            "pads them itself), or give the tokenizer a pad of its own: padfix.ensure_pad(model, tok)",
+            "pads them itself), or give the tokenizer a pad of its own: padfix.ensure_pad(model, tok, 'add')",
         )
 
 

@@ -20,7 +20,7 @@ _OTHER_NAMES: Final = {"llmtuner": "llamafactory", "unsloth_zoo": "unsloth", "lm
 
 RECIPES: Final[Mapping[str, Mapping[str, str]]] = {
     "PAD002": {
-        "transformers": "padfix.ensure_pad(model, tok), or collator = padfix.positional_labels(collator)",
+        "transformers": "padfix.ensure_pad(model, tok, 'add'), or collator = padfix.positional_labels(collator)",
         "trl": 'nothing, while SFTTrainer uses its own collator; else SFTConfig(pad_token="<a token that is not EOS>")',
         "axolotl": 'special_tokens: {pad_token: "<a reserved token of the model>"} in the config',
         "llamafactory": "padfix fix MODEL OUT, then model_name_or_path: OUT (its loader sets pad = EOS only where there is none)",
@@ -29,7 +29,7 @@ RECIPES: Final[Mapping[str, Mapping[str, str]]] = {
         "lm_eval": "nothing: it passes attention masks",
     },
     "PAD401": {
-        "transformers": "Trainer(data_collator=padfix.positional_labels(collator)), or padfix.ensure_pad(model, tok) before tokenizing",
+        "transformers": "Trainer(data_collator=padfix.positional_labels(collator)), or padfix.ensure_pad(model, tok, 'add') before tokenizing",
         "trl": "leave data_collator unset (TRL's own pads labels by position), or wrap yours: padfix.positional_labels(collator); "
         "with assistant_only_loss the template's {% generation %} block must hold the EOS",
         "axolotl": 'special_tokens: {pad_token: "<a reserved token of the model>"}, and for type: chat_template train_on_eos: turn',
