@@ -60,7 +60,7 @@ def process(*arguments: str) -> float:
 
 
 def main() -> int:
-    """Print the table; exit 1 where a promise is not kept."""
+    """Print the table, the totals, memory and start-up."""
     root = Path(sys.argv[1]) if len(sys.argv) > 1 else CORPUS
     found = folders(root)
     if not found:

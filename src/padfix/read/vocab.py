@@ -113,6 +113,7 @@ class ScannedVocab:
         self._escaped = escaped
         self._lengths = ends - starts
         self._selected: dict[str, int] | None = None
+        self._by_length: dict[int, tuple[Any, bytes]] = {}
         self.size = self.strings = len(starts)
         ascending = len(numbers) < 2 or bool((numbers[1:] > numbers[:-1]).all())
         self._order = None if ascending else numbers.argsort(kind="stable")
@@ -122,7 +123,10 @@ class ScannedVocab:
 
     def _text(self, k: int) -> str:
         raw = self._data[self._starts[k] : self._ends[k]]
-        text: str = json.loads(b'"' + raw + b'"') if b"\\" in raw else raw.decode("utf-8")
+        try:
+            text: str = json.loads(b'"' + raw + b'"') if b"\\" in raw else raw.decode("utf-8")
+        except ValueError:  # damaged, and not among those that were selected and so checked
+            return raw.decode("utf-8", "replace")
         return text
 
     def get(self, text: str) -> int | None:
@@ -130,23 +134,25 @@ class ScannedVocab:
         if wanted(text):  # most look-ups are of special tokens, and all of those are selected
             return self.select().get(text)
         raw = json.dumps(text, ensure_ascii=self._escaped)[1:-1].encode("utf-8", "surrogatepass")
-        data = self._data
-        for k in (self._lengths == len(raw)).nonzero()[0] if len(raw) < 3 else self._like(raw):
-            if data[self._starts[k] : self._ends[k]] == raw:
-                return int(self._numbers[k])
-        return None
+        places, joined = self._of_length(len(raw))
+        if not raw:
+            return int(self._numbers[places[0]]) if len(places) else None
+        at = joined.find(raw)
+        while at >= 0 and at % len(raw):
+            at = joined.find(raw, at + 1)
+        return None if at < 0 else int(self._numbers[places[at // len(raw)]])
 
-    def _like(self, raw: bytes) -> Any:
-        import numpy as np
+    def _of_length(self, length: int) -> tuple[Any, bytes]:
+        """The entries of so many bytes, and their bytes one after the other."""
+        known = self._by_length.get(length)
+        if known is None:
+            import numpy as np
 
-        same = (self._lengths == len(raw)).nonzero()[0]
-        array = np.frombuffer(self._data, np.uint8)
-        starts = self._starts[same]
-        return same[
-            (array[starts] == raw[0])
-            & (array[starts + len(raw) - 1] == raw[-1])
-            & (array[starts + 2] == raw[2])
-        ]
+            places = (self._lengths == length).nonzero()[0]
+            array = np.frombuffer(self._data, np.uint8)
+            joined = array[self._starts[places][:, None] + np.arange(length)].tobytes()
+            known = self._by_length[length] = places, joined
+        return known
 
     def has_id(self, token_id: int) -> bool:
         """True when some string has this id."""
@@ -185,14 +191,11 @@ class ScannedVocab:
             short |= (self._lengths == 6) & (lead == 92)  # "\u0120"
         named = (self._lengths >= 2) & first[lead]
         chosen = (short | (named & last[array[self._ends - 1]])).nonzero()[0]
-        found: dict[str, int] = {}
-        places = (self._starts[chosen].tolist(), self._ends[chosen].tolist(), self._numbers[chosen].tolist())
-        for start, end, number in zip(*places, strict=True):
-            raw = data[start:end]
-            text = json.loads(b'"' + raw + b'"') if b"\\" in raw else raw.decode("utf-8")
-            if wanted(text):
-                found[text] = number
-        return found
+        starts, ends = self._starts[chosen].tolist(), self._ends[chosen].tolist()
+        # one JSON list of all: ten times faster than a call for each
+        listed = b'["' + b'","'.join(map(data.__getitem__, map(slice, starts, ends))) + b'"]'
+        texts = json.loads(listed.decode("utf-8")) if starts else []
+        return {t: i for t, i in zip(texts, self._numbers[chosen].tolist(), strict=True) if wanted(t)}
 
 
 def scan_object(data: bytes) -> ScannedVocab | None:
@@ -228,8 +231,7 @@ def scan_object(data: bytes) -> ScannedVocab | None:
         return None
     if data[int(stop[-1]) :].strip(b" \t\r\n") != b"}" or data[: int(quotes[0])].strip(b" \t\r\n") != b"{":
         return None
-    vocab = ScannedVocab(data, starts, ends, numbers, escaped)
-    return vocab if vocab.ids == vocab.size else None
+    return _checked(ScannedVocab(data, starts, ends, numbers, escaped))
 
 
 def _counted(array: Any, at: Any, starts: Any) -> tuple[Any, Any] | None:
@@ -308,7 +310,16 @@ def scan_pieces(data: bytes) -> ScannedVocab | None:
     # outside the strings only brackets, numbers, commas and blanks
     if not _only(array, quotes, b"[],.-+eE0123456789 \t\r\n"):
         return None
-    return ScannedVocab(data, starts, ends, np.arange(len(starts)), escaped)
+    return _checked(ScannedVocab(data, starts, ends, np.arange(len(starts)), escaped))
+
+
+def _checked(vocab: ScannedVocab) -> ScannedVocab | None:
+    """The vocabulary, if no id comes twice and the strings that matter are sound JSON; else it is read in full."""
+    try:
+        vocab.select()
+    except ValueError:
+        return None
+    return vocab if vocab.ids == vocab.size else None
 
 
 def _only(array: Any, quotes: Any, allowed: bytes) -> bool:
