@@ -26,7 +26,7 @@ LIMIT = 900  # seconds for one run of tests
 WRITE = ("tests/write/test_growth.py", "tests/write/test_transaction.py")
 PROOF = ("tests/proof/test_checks.py",)
 SWEEP = ("tests/test_sweep.py",)
-STRATEGY = ("tests/test_strategies.py", "tests/test_ensure_pad.py")
+STRATEGY = ("tests/test_vetting.py", "tests/test_strategies.py", "tests/test_ensure_pad.py")
 
 
 @dataclass(frozen=True)
