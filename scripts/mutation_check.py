@@ -289,6 +289,13 @@ def run(source: Path, tests: tuple[str, ...]) -> tuple[bool, str]:
         )
     except subprocess.TimeoutExpired:
         return False, f"longer than {LIMIT} s"
+    if done.returncode not in (
+        0,
+        1,
+    ):  # 1: a test failed; anything else is no verdict, such as a broken test file
+        raise RuntimeError(
+            f"pytest could not run {' '.join(tests)}: {done.stdout[-500:]}{done.stderr[-500:]}"
+        )
     lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
     return done.returncode == 0, lines[0][:150] if lines else done.stdout[-300:]
 
