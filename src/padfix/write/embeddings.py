@@ -228,6 +228,7 @@ def _same_bits(left: Any, right: Any) -> bool:
     """Equal to the bit: NaN equals itself, and 0.0 is not -0.0."""
     import torch
 
-    return torch.equal(
-        left.contiguous().flatten().view(torch.uint8), right.contiguous().flatten().view(torch.uint8)
-    )
+    def raw(tensor: Any) -> Any:  # cloned, since a view of one row may keep the strides of the whole
+        return tensor.flatten().clone(memory_format=torch.contiguous_format).view(torch.uint8)
+
+    return torch.equal(raw(left), raw(right))
