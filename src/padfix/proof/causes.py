@@ -80,6 +80,8 @@ def of_content(evidence: Evidence, side: str) -> Cause:
 
 def _place(evidence: Evidence, side: str) -> Cause:
     subject = evidence.subject
+    if subject.model_type in LEAKS:  # Funnel's pooling windows hide real places beside masked ones
+        return Cause(f"{subject.model_type}: {LEAKS[subject.model_type]}", BUCKET)
     if side == "left" and not subject.takes_positions:
         return Cause(
             "positions are counted from the start of the row, padding included, and forward() takes no position_ids",
@@ -87,7 +89,8 @@ def _place(evidence: Evidence, side: str) -> Cause:
         )
     return Cause(
         "masked content does not reach real tokens, but the row's length or their place in it does, position_ids or "
-        "not (sparse, chunked, hashed or block-wise attention counts places)",
+        "not (sparse, chunked, hashed or block-wise attention counts places, or the forward pass takes another path when "
+        "nothing is masked)",
         "pad on the right" if side == "left" and _clean(evidence, "right") else BUCKET,
     )
 
