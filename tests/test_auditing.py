@@ -130,3 +130,20 @@ def test_the_cache(tmp_path: Path) -> None:
     assert found == ["a/one", f"two@{'2' * 40}", Skip("x/none", "the local cache holds no snapshot of it")]
     with pytest.raises(SourceError, match="no Hugging Face cache"):
         list(cached_repositories(tmp_path / "nope"))
+
+
+def test_against_the_base_and_the_draft(tmp_path: Path) -> None:
+    """A matrix cut short shows against its base, another vocabulary against a draft model; equals show nothing."""
+    base = write_checkpoint(tmp_path / "base", pad="<pad>", vocab_size=24)
+    cut = write_checkpoint(tmp_path / "cut", pad="<pad>", vocab_size=16)
+    assert "PAD105" not in {f.code for f in audit(cut).findings}
+    found = audit(cut, base=base).findings
+    assert [f.severity for f in found if f.code == "PAD105"] == ["error", "error"]
+    assert "16 rows, the base has 24" in found[0].message
+    assert list(found) == sorted(found, key=lambda f: ("error", "warning", "info").index(f.severity))
+    drafted = {f.code: f.severity for f in audit(base, draft=cut).findings}
+    assert drafted["PAD605"] == "warning"
+    assert audit(base, base=base, draft=base).findings == audit(base).findings
+    assert "PAD105" not in {f.code for f in audit(cut, base=base, ignore="PAD1").findings}
+    with pytest.raises(SourceError, match="nope"):
+        audit(cut, base=tmp_path / "nope")

@@ -10,11 +10,12 @@ import os
 import shlex
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from padfix.errors import SourceError
-from padfix.types import Report, Skip
+from padfix.types import PadState, Report, Skip
 
 if TYPE_CHECKING:
     from padfix.read.source import Source
@@ -36,6 +37,8 @@ _NOT_WALKED: Final = frozenset({"__pycache__", "node_modules", "site-packages"})
 def audit(
     source: str | os.PathLike[str] | Source,
     *,
+    base: str | os.PathLike[str] | Source | None = None,
+    draft: str | os.PathLike[str] | Source | None = None,
     task: str | None = None,
     select: str | Iterable[str] | None = None,
     ignore: str | Iterable[str] | None = None,
@@ -49,13 +52,28 @@ def audit(
     ``task`` is ``generation``, ``training``, ``classification`` or ``serving`` (default: what the
     architecture is for); ``select`` and ``ignore`` hold codes, prefixes of codes or rule names.
 
+    ``base`` is another source to compare with: what an adapter, a fine-tune or a GGUF file was made from.
+    ``draft`` is the small model that drafts for this one in speculative decoding.
+
     Raises `SourceError` when the source cannot be read, `ConfigError` for an unknown task or code.
     """
-    from padfix.hub.run import Options, audit_remote, is_remote
+    pair = Pair.of(base, draft)
+    report = _audit(source, task, select, ignore)
+    return pair.compared(report, task=task, select=select, ignore=ignore)
+
+
+def _audit(
+    source: str | os.PathLike[str] | Source,
+    task: str | None,
+    select: str | Iterable[str] | None,
+    ignore: str | Iterable[str] | None,
+) -> Report:
     from padfix.read.repo import read_repo
     from padfix.rules import check
 
     if isinstance(source, str) and is_remote(source):
+        from padfix.hub.run import Options, audit_remote
+
         return audit_remote(source, Options(task=task, select=_codes(select), ignore=_codes(ignore)))
     opened = open_source(source) if isinstance(source, (str, os.PathLike)) else source
     state = read_repo(opened)
@@ -63,6 +81,56 @@ def audit(
     return Report(
         opened.name, state, findings, tuple(Skip(opened.name, problem) for problem in state.problems)
     )
+
+
+def is_remote(spec: str) -> bool:
+    """`padfix.hub.run.is_remote`, without importing the hub's client (40 ms) for what is a path of this machine."""
+    try:
+        here = os.path.exists(spec)
+    except ValueError:  # a null byte
+        return False
+    if here:
+        return False
+    from padfix.hub import run
+
+    return run.is_remote(spec)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The other checkpoints of a comparison, read once: see `padfix.rules.check_pair`."""
+
+    base: PadState | None = None
+    draft: PadState | None = None
+
+    @classmethod
+    def of(
+        cls,
+        base: str | os.PathLike[str] | Source | None = None,
+        draft: str | os.PathLike[str] | Source | None = None,
+    ) -> Pair:
+        """Read them. Raises `SourceError`."""
+        read = (None if source is None else _audit(source, None, (), None).state for source in (base, draft))
+        return cls(*read)
+
+    def __bool__(self) -> bool:
+        return self.base is not None or self.draft is not None
+
+    def compared(
+        self,
+        report: Report,
+        *,
+        task: str | None = None,
+        select: str | Iterable[str] | None = None,
+        ignore: str | Iterable[str] | None = None,
+    ) -> Report:
+        """The report with the findings of the comparison among its own."""
+        from padfix.rules import check_pair, in_order
+
+        if not self or report.state is None:
+            return report
+        more = check_pair(report.state, self.base, draft=self.draft, task=task, select=select, ignore=ignore)
+        return replace(report, findings=in_order((*report.findings, *more)))
 
 
 def _codes(chosen: str | Iterable[str] | None) -> str | tuple[str, ...] | None:

@@ -143,6 +143,44 @@ def test_a_found_source_that_cannot_be_read_is_counted_not_fatal(tmp_path, check
     assert "tokenizer_config.json" in walked.stdout
 
 
+def test_against_another_checkpoint(tmp_path, checkpoint, padfix):
+    """--base and --draft compare every source with one more, whose absence is exit code 2."""
+    checkpoint(tmp_path / "base", pad="<pad>", vocab_size=24)
+    checkpoint(tmp_path / "tree/cut", pad="<pad>", vocab_size=16)
+    checkpoint(tmp_path / "tree/whole", pad="<pad>", vocab_size=24)
+    adapter = checkpoint(tmp_path / "adapter", pad="<pad>")
+    for name in ("config.json", "model.safetensors"):
+        (adapter / name).unlink()
+    (adapter / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    write_matrix(adapter / "adapter_model.safetensors", "base_model.model.model.embed_tokens.weight", 17)
+    alone = padfix("audit", "-r", "tree", "--select", "PAD105,PAD6", "-f", "json")
+    assert (alone.returncode, "PAD" in alone.stdout) == (CLEAN, False)
+    both = padfix("audit", "-r", "tree", "--base", "base", "--select", "PAD105,PAD6", "-f", "json")
+    assert both.returncode == FOUND
+    by_source = {
+        report["source"]: {f["code"] for f in report["findings"]}
+        for report in json.loads(both.stdout)["reports"]
+    }
+    assert by_source == {"tree/cut": {"PAD105"}, "tree/whole": set()}
+    drafted = padfix("audit", "tree/whole", "--draft", "tree/cut")
+    assert (drafted.returncode, "PAD605" in drafted.stdout) == (CLEAN, True)
+    assert padfix("audit", "tree/whole", "--draft", "tree/cut", "--fail-on", "warning").returncode == FOUND
+    assert "PAD601" not in padfix("audit", "adapter").stdout
+    adapted = padfix("audit", "adapter", "--base", "base")
+    assert adapted.returncode == FOUND
+    assert "stores 17 rows" in adapted.stdout
+    wrong = padfix("audit", "adapter", "--base", "nope")
+    assert (wrong.returncode, wrong.stdout) == (COULD_NOT_RUN, "")
+    assert "nope: no such folder" in wrong.stderr
+
+
+def write_matrix(path: Path, name: str, rows: int) -> None:
+    """A safetensors file with one matrix, two columns wide."""
+    entry = {name: {"dtype": "F32", "shape": [rows, 2], "data_offsets": [0, rows * 8]}}
+    header = json.dumps(entry).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(rows * 8))
+
+
 def test_formats_to_files(tmp_path, checkpoint, padfix):
     """-f NAME:PATH is repeatable, one of them may go to stdout, and every file is written."""
     pytest.importorskip("jinja2")

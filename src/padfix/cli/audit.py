@@ -19,14 +19,17 @@ from padfix.types import Report
 _MANY = 20  # repositories from which tables say more than a line
 
 if TYPE_CHECKING:
+    from padfix.cli.hub_options import HubRun, LedgerSink
     from padfix.cli.progress import Meter
     from padfix.cli.sinks import Sink
+    from padfix.hub.listing import Query
 
 _HUB = "Hub"
 _EPILOG = console.examples(
     "padfix audit ./checkpoint",
     "padfix audit -r models -f text -f sarif:padfix.sarif",
     "padfix audit --cache --select PAD0,PAD1 -f html -o cache.html",
+    "padfix audit ./adapter --base ./llama",
     "padfix audit org/name --requests 0",
     "padfix audit --author org -f jsonl:org.jsonl --resume",
 )
@@ -88,6 +91,22 @@ def audit(
         ),
     ] = None,
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit 0 whatever was found.")] = False,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="What each source was made from: compare an adapter, a fine-tune or a GGUF file with it.",
+            show_default=False,
+        ),
+    ] = None,
+    draft: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="The small model that drafts for each source in speculative decoding: compare the two.",
+            show_default=False,
+        ),
+    ] = None,
     author: Annotated[
         str | None,
         typer.Option(
@@ -232,13 +251,9 @@ def audit(
     Exit code 0: clean; 1: findings at or above --fail-on; 2: could not run; 130: interrupted.
     """
     from padfix import config as configuration
-    from padfix.auditing import audit_many
+    from padfix.auditing import Pair, audit_many
     from padfix.cli import sinks
-    from padfix.cli.hub_options import ENGINES, HubRun, earlier, with_ledger
     from padfix.cli.progress import Meter
-    from padfix.hub.listing import SORTS, Query
-    from padfix.hub.run import Options
-    from padfix.hub.source import BYTES
     from padfix.rules import TASKS
 
     started = time.monotonic()
@@ -254,20 +269,27 @@ def audit(
     )
     chosen = settings.select or None
     ignored = [*(code for code, _ in settings.ignore), *_codes(ignore)] or None
-    query = Query(author, search, tuple(filters or ()), console.choice("--sort", sort, tuple(SORTS)), limit)
+    query = _query(author, search, filters, sort, limit)
     named = Sources(
         tuple(sources or ()), tuple(from_file or ()), recursive=recursive, cache=cache, query=query
     )
     outputs = sinks.parse(formats or [], output, console.colour_choice(color), verbose=verbose > 0)
+    pair = Pair.of(base, draft)
     hub: HubRun | None = None
+    results: LedgerSink | None = None
     if survey or resume or named.ask_a_hub():
+        from padfix.cli.hub_options import ENGINES, HubRun, earlier, with_ledger
+        from padfix.hub.listing import Query
+        from padfix.hub.run import Options
+        from padfix.hub.source import BYTES
+
         options = Options(
             endpoint=endpoint, concurrency=concurrency, cache=not no_cache, requests=requests or None,
             n_bytes=BYTES if requests else None, task=settings.task, select=chosen, ignore=tuple(ignored) if ignored else None,
         )  # fmt: skip
         kind = console.choice("--engine", engine, ENGINES) or "threads"
-        hub = HubRun(query, options, survey=survey, resume=resume, engine=kind, address=address)
-    results = with_ledger(outputs, resume=resume) if hub else None
+        hub = HubRun(query or Query(), options, survey=survey, resume=resume, engine=kind, address=address)
+        results = with_ledger(outputs, resume=resume)
     shown = [sink for sink in outputs if quiet < 2 or sink.path is not None]
     for sink in shown:
         sink.open()
@@ -278,6 +300,8 @@ def audit(
         found = audit_many(named.each(), task=settings.task, select=chosen, ignore=ignored)
     else:
         found = hub.reports(named.each(), results.ledger if results else None)
+    if pair:
+        found = (pair.compared(report, task=settings.task, select=chosen, ignore=ignored) for report in found)
     if results is not None and results.path is not None and resume:
         for report in earlier(results.path):
             kept = tally.take(report)
@@ -316,6 +340,17 @@ def _run(found: Iterator[Report], sinks: list[Sink], meter: Meter, tally: Tally)
     for sink in sinks:
         sink.close()
     return interrupted
+
+
+def _query(
+    author: str | None, search: str | None, filters: list[str] | None, sort: str | None, limit: int | None
+) -> Query | None:
+    """What to list of a hub; None where no option asks for that, and the hub's client is not imported then."""
+    if not (author or search or filters or sort or limit is not None):
+        return None
+    from padfix.hub.listing import SORTS, Query
+
+    return Query(author, search, tuple(filters or ()), console.choice("--sort", sort, tuple(SORTS)), limit)
 
 
 def _codes(options: list[str] | None) -> list[str]:

@@ -102,7 +102,7 @@ def fix(
 
 
 def _on_a_hub(folder: Path) -> bool:
-    from padfix.hub.run import is_remote
+    from padfix.auditing import is_remote
 
     return is_remote(str(folder))
 

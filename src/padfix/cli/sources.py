@@ -25,17 +25,19 @@ class Sources:
     lists: tuple[Path, ...]
     recursive: bool
     cache: bool
-    query: Query
+    query: Query | None = None
 
     def ask_a_hub(self) -> bool:
         """True when a hub may have to be asked: for a listing, or for a name that is no path."""
-        from padfix.hub.run import is_offline, is_remote
+        from padfix.auditing import is_remote
 
         if self.query:
             return True
         if self.recursive:
             return False
         if self.lists or "-" in self.arguments:
+            from padfix.hub.run import is_offline
+
             return not is_offline()
         return any(is_remote(argument) for argument in self.arguments)
 

@@ -22,8 +22,8 @@ def adapter_vocab_drift(state: PadState) -> Iterator[Hit]:
 
     ## What it finds
     In an adapter folder: vocabulary matrices stored in the adapter that have fewer rows than its tokenizer
-    has ids, that disagree with each other, or, against a base, that have other rows than the base; and a
-    pad for which neither the adapter nor the base has a row.
+    has ids, or that disagree with each other. With `padfix audit ADAPTER --base BASE` also other rows than
+    the base has, and a pad for which neither the adapter nor the base has a row.
 
     ## Why is this bad
     "size mismatch for base_model.model.model.embed_tokens.weight: copying a param with shape [32001, 4096]",
@@ -110,8 +110,8 @@ def gguf_pad_mismatch(state: PadState, base: PadState) -> Iterator[Hit]:
     """A GGUF file and the checkpoint it was made from disagree about the pad or the vocabulary.
 
     ## What it finds
-    A GGUF header whose padding token id, or whose number of tokens, is not that of the original, compared by
-    `padfix.rules.check_pair`.
+    A GGUF header whose padding token id, or whose number of rows, is not that of the original:
+    `padfix audit model.gguf --base ORIGINAL`.
 
     ## Why is this bad
     llama.cpp and its servers pad and stop by the header. Converters refuse a vocabulary that does not fit:
@@ -149,8 +149,8 @@ def draft_model_vocab_mismatch(state: PadState, draft: PadState) -> Iterator[Hit
     """A draft model for speculative decoding has another vocabulary than its target.
 
     ## What it finds
-    Different row counts, or different ids for EOS, of a target and its draft, compared by
-    `padfix.rules.check_pair(target, draft=draft)`.
+    Different row counts, or different ids for EOS, of a target and its draft:
+    `padfix audit TARGET --draft DRAFT`.
 
     ## Why is this bad
     Engines compare the vocabulary sizes and switch speculative decoding off, or refuse: one row for a pad is

@@ -185,13 +185,26 @@ def check_pair(
     select: str | Iterable[str] | None = None,
     ignore: str | Iterable[str] | None = None,
 ) -> tuple[Finding, ...]:
-    """Compare a checkpoint with the one it was made from (``base``), or with its draft model (``draft``)."""
+    """Compare a checkpoint with the one it was made from (``base``), or with its draft model (``draft``).
+
+    Without a ``task``, a GGUF file, and a checkpoint with a draft model, are graded for serving, which is
+    what they are for.
+    """
     inputs: dict[Input, tuple[Any, ...]] = {}
     if base is not None:
         inputs["base"] = (state, base)
     if draft is not None:
         inputs["draft"] = (state, draft)
+    if task is None and (draft is not None or (state.quantized or "").lower().startswith("gguf")):
+        task = "serving"
     return _run(state, inputs, task, select, ignore)
+
+
+def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Findings as every report shows them: the gravest first, then by code; each once."""
+    return tuple(
+        sorted({*findings}, key=lambda f: (_RANK[f.severity], f.code, f.message, f.file or "", f.key or ""))
+    )
 
 
 def default_task(state: PadState) -> Task:
@@ -274,10 +287,7 @@ def _run(
         for needs, detector in _DETECTORS[code]:
             if needs in inputs and RULES[code].severity[graded] is not None:
                 found += [_finding(RULES[code], hit, state, graded) for hit in detector(*inputs[needs])]
-    kept = {finding for finding in found if finding is not None}
-    return tuple(
-        sorted(kept, key=lambda f: (_RANK[f.severity], f.code, f.message, f.file or "", f.key or ""))
-    )
+    return in_order(finding for finding in found if finding is not None)
 
 
 def _finding(own: Rule, hit: Hit, state: PadState, task: Task) -> Finding | None:

@@ -208,7 +208,7 @@ def resize_shrinks_matrix(state: PadState, base: PadState) -> Iterator[Hit]:
     """A vocabulary matrix has fewer rows than in the checkpoint it was made from.
 
     ## What it finds
-    Fewer input or output rows than the base, compared by `padfix.rules.check_pair`.
+    Fewer input or output rows than the base: `padfix audit FOLDER --base BASE`.
 
     ## Why is this bad
     `resize_token_embeddings(len(tok))` cuts spare rows off without a warning: 100 become 80. The result no
