@@ -86,10 +86,9 @@ def _audit(
 def is_remote(spec: str) -> bool:
     """`padfix.hub.run.is_remote`, without importing the hub's client (40 ms) for what is a path of this machine."""
     try:
-        here = os.path.exists(spec)
-    except ValueError:  # a null byte
-        return False
-    if here:
+        if Path(spec).exists():
+            return False
+    except (OSError, ValueError):  # a name too long, a null byte
         return False
     from padfix.hub import run
 

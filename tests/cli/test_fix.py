@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 
 def test_fix_shows_the_diff_and_writes(tmp_path, checkpoint, padfix):
     """The diff is data on stdout, the story is on stderr, and the folder has the pad."""
@@ -23,8 +25,6 @@ def test_the_diff_applies(tmp_path, checkpoint, padfix):
     """What a dry run prints is a patch that `patch` turns into the very same files."""
     import shutil
     import subprocess
-
-    import pytest
 
     if shutil.which("patch") is None:
         pytest.skip("needs the program patch")
@@ -83,5 +83,25 @@ def test_rule_explains_and_finds(padfix):
     rules = json.loads(padfix("rule", "-f", "json").stdout)["rules"]
     assert len(rules) == len(padfix("rule").stdout.splitlines()) > 30
     assert all("## Example" in rule["documentation"] for rule in rules)
+    assert "\n## In your training stack\n- transformers Trainer: " in padfix("rule", "PAD401").stdout
+    assert "training stack" not in page
+    assert "TRL" in next(rule for rule in rules if rule["code"] == "PAD401")["recipes"]
     assert padfix("rule", "PAD999").returncode == 2
     assert padfix("rule", "the weather is nice today").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("Setting `pad_token_id` to `eos_token_id`", "PAD301"),
+        ("Cannot handle batch sizes > 1", "PAD203"),
+        ("The attention mask is not set", "PAD301"),
+        ("index out of range in self", "PAD101"),
+        ("size mismatch for embed_tokens", "PAD601"),
+        ("size mismatch for lm_head.weight: copying a param with shape torch.Size([32001, 4096])", "PAD601"),
+    ],
+)
+def test_a_message_of_transformers_finds_its_page(padfix, message, code):
+    """As one argument, and as the words that a shell makes of it without quotes."""
+    assert padfix("rule", message).stdout.startswith(f"# {code} ")
+    assert padfix("rule", *message.split()).stdout.startswith(f"# {code} ")

@@ -73,15 +73,19 @@ def _line(known: Rule) -> str:
 
 def _page(known: Rule) -> str:
     from padfix.rules import READS, TASKS
+    from padfix.training.recipes import recipes_for
 
     severities = ", ".join(f"{task} {known.severity[task]}" for task in TASKS if known.severity[task])
     reads = "; ".join(READS[letter] for letter in known.reads)
     head = f"# {known.code} {known.name}\n\nSeverity: {severities or 'never reported, guards changes'}.\nReads: {reads}.\n\n"
-    return f"{head}{known.documentation}\n"
+    recipes = "".join(f"- {stack}: {text}\n" for stack, text in recipes_for(known.code))
+    return f"{head}{known.documentation}\n" + (f"\n## In your training stack\n{recipes}" if recipes else "")
 
 
 def _json(chosen: tuple[Rule, ...]) -> str:
     import json
+
+    from padfix.training.recipes import recipes_for
 
     listed = [
         {
@@ -91,6 +95,7 @@ def _json(chosen: tuple[Rule, ...]) -> str:
             "reads": list(known.reads),
             "severity": {str(task): grade for task, grade in known.severity.items()},
             "documentation": known.documentation,
+            "recipes": dict(recipes_for(known.code)),
         }
         for known in chosen
     ]
