@@ -183,6 +183,8 @@ def _reserved(state: PadState, options: Options) -> Plan:
 def _spare(state: PadState, options: Options) -> Plan:
     """Give a new token the id of an embedding row that exists and no token uses. Writes no row."""
     _refuse_init(options, "spare")
+    if options.wanted is not None and (there := _already_there(state, options)) is not None:
+        return there
     new = _new_token(state, options, "spare")
     assert new.id is not None
     rows = state.rows

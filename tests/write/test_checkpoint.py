@@ -15,6 +15,7 @@ import pytest
 from checkpoints import write_checkpoint, write_weights
 from padfix.auditing import audit
 from padfix.errors import PadfixError, SourceError, StrategyError
+from padfix.types import Token
 from padfix.write.checkpoint import fix_checkpoint, plan_repair
 
 TEXTS = ("hello world the pad", "a b c, 12.5 Ünïcode 日本 </s>", "")
@@ -161,16 +162,61 @@ def test_new_rows_are_refused(tmp_path: Path) -> None:
     assert content(folder) == old
 
 
-@pytest.mark.parametrize("pad", ["hello", "<s>"])
-def test_a_token_that_is_in_use_is_refused(tmp_path: Path, pad: str) -> None:
-    """An ordinary or structural token is not added a second time, and the message says that it is there."""
-    folder = write_checkpoint(tmp_path / "x")
+@pytest.mark.parametrize(
+    ("pad", "why"),
+    [
+        ("hello", "ordinary entry of the vocabulary, which plain text produces"),
+        ("<s>", "it is BOS"),
+        ("<unk>", "it is unk, and ordinary text can produce it"),
+        ("<|im_start|>", "the chat template uses it"),
+        ("<|image|>", "the config gives it a meaning (image_token_id)"),
+        ("<|video|>", "its name belongs to another modality"),
+        ("<|far|>", "not below the 16 rows"),
+    ],
+)
+@pytest.mark.parametrize("strategy", ["auto", "spare", "add"])
+def test_a_token_that_is_in_use_is_refused(tmp_path: Path, pad: str, why: str, strategy: str) -> None:
+    """What speaks against a token on disk is what speaks against it live; it is not added a second time."""
+    folder = with_tokens(
+        write_checkpoint(tmp_path / "x", image_token_id=12),
+        {"<|im_start|>": 11, "<|image|>": 12, "<|video|>": 13, "<|a|>": 14, "<|b|>": 15, "<|far|>": 16},
+    )
+    (folder / "chat_template.jinja").write_text("<|im_start|>{{ messages[0].content }}")
     old = content(folder)
-    with pytest.raises(StrategyError, match=f"'{pad}'"):
-        fix_checkpoint(folder, pad_token=pad)
-    with pytest.raises(StrategyError, match="of the vocabulary"):
-        fix_checkpoint(folder, "elsewhere", "spare", pad_token=pad)
+    with pytest.raises(StrategyError, match=re.escape(f"'{pad}'") + ".*" + re.escape(why)):
+        fix_checkpoint(folder, None, strategy, pad_token=pad)
     assert content(folder) == old
+
+
+@pytest.mark.parametrize("special", [True, False])
+@pytest.mark.parametrize("strategy", ["auto", "spare"])
+def test_any_free_token_of_the_vocabulary_may_be_named(tmp_path: Path, special: bool, strategy: str) -> None:
+    """A name that says nothing is enough where the caller gives it; AutoTokenizer reads it back, as `ensure_pad` does live."""
+    from padfix import ensure_pad
+
+    folder = with_tokens(write_checkpoint(tmp_path / "x"), {"<|fill|>": 11, "<|other|>": 12}, special=special)
+    before = load(folder)
+    encoded = [before(text)["input_ids"] for text in TEXTS]
+    report = fix_checkpoint(folder, strategy=strategy, pad_token="<|fill|>")
+    after = load(folder)
+    assert (after.pad_token, after.pad_token_id) == ("<|fill|>", 11)
+    assert [after(text)["input_ids"] for text in TEXTS] == encoded
+    assert read(folder, "generation_config.json")["pad_token_id"] == 11
+    assert report.after.n_tokens == report.before.n_tokens == 13
+    live = ensure_pad(None, before, pad_token="<|fill|>")
+    assert live.plan.pad == report.plan.pad
+    again = fix_checkpoint(folder, strategy=strategy, pad_token="<|fill|>")
+    assert not again.changed
+    assert fix_checkpoint(folder, pad_token="<|other|>").plan.pad == Token("<|other|>", 12)
+
+
+def with_tokens(folder: Path, tokens: dict[str, int], *, special: bool = True) -> Path:
+    """The folder with more added tokens."""
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": special}
+    tokenizer = read(folder, "tokenizer.json")
+    tokenizer["added_tokens"] += [{"id": i, "content": text, **flags} for text, i in tokens.items()]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    return folder
 
 
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:

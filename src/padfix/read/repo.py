@@ -34,10 +34,11 @@ _MODEL: Final = (
 )
 
 
-def read_repo(source: Source, *, major: str | int | None = None) -> PadState:
+def read_repo(source: Source, *, major: str | int | None = None, wanted: str | None = None) -> PadState:
     """Every fact about padding that a repository's files hold, as transformers of one major would see it.
 
-    ``major`` is "4" or "5" (default: the installed one). What only part of the state depends on and cannot
+    ``major`` is "4" or "5" (default: the installed one). ``wanted`` is a token string to look up as a
+    candidate for the pad as well. What only part of the state depends on and cannot
     be read is named in ``problems``. Raises `SourceError` where the tokenizer cannot be known: it is the
     repository's own code, transformers could not load it either, or a file is damaged.
 
@@ -79,7 +80,7 @@ def read_repo(source: Source, *, major: str | int | None = None) -> PadState:
     files: TokenizerFiles | None = None
     if names & set(_TOKENIZER) or any(n.endswith((".model", ".tiktoken")) for n in names):
         files = load_files(source, chosen)
-        values |= _tokenizer(files, config.data, chosen, model)
+        values |= _tokenizer(files, config.data, chosen, model, wanted)
         if files.json is not None and not files.json.vocab.complete:
             problems.append(f"{files.json.name} was read in part: how many tokens there are is not known")
     elif not config:
@@ -91,11 +92,11 @@ def read_repo(source: Source, *, major: str | int | None = None) -> PadState:
 
 
 def _tokenizer(
-    files: TokenizerFiles, config: Mapping[str, Any], major: str, model: ModelFacts
+    files: TokenizerFiles, config: Mapping[str, Any], major: str, model: ModelFacts, wanted: str | None
 ) -> dict[str, Any]:
     built = build(files, config, major)
     declared = as_int(model.text_pad_id) if model.text_pad_id is not None else None
-    values = facts(files, built, major, declared if config else None)
+    values = facts(files, built, major, declared if config else None, wanted)
     values["backend_padding"] = backend_padding(files)
     values["pad_by_major"] = tuple(_pads(files, config, major, values["pad"]))
     return values

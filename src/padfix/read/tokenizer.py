@@ -65,7 +65,9 @@ def _byte_level(file: TokenizerJson) -> bool:
     return file.vocab.get("<unk>") is None if file.cut else '"ByteLevel"' in file.text
 
 
-def facts(files: TokenizerFiles, built: Built, major: str, declared_id: int | None) -> dict[str, Any]:
+def facts(
+    files: TokenizerFiles, built: Built, major: str, declared_id: int | None, wanted: str | None = None
+) -> dict[str, Any]:
     """The fields of a `PadState` that a tokenizer decides, candidates included."""
     tokens = {role: _token(built, value) for role, value in built.roles.items()}
     pad, eos, unk, bos = (tokens.get(role) for role in _MAIN)
@@ -103,7 +105,13 @@ def facts(files: TokenizerFiles, built: Built, major: str, declared_id: int | No
         "pad_uses": None
         if pad is None or pad.id is None or not whole
         else pad_uses(files, built, table, pad),
-        "candidates": assess(table, unk=unk, eos=eos, declared=named),
+        "candidates": assess(
+            table,
+            unk=unk,
+            eos=eos,
+            declared=named,
+            wanted=None if wanted is None else Token(wanted, built.backend.get(wanted)),
+        ),
     }
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from padfix.errors import PadfixError, SourceError, StrategyError
-from padfix.types import ABSENT, BackendPadding, Candidate, Edit, Finding, PadReport, PadState, Plan, Token
+from padfix.types import ABSENT, BackendPadding, Edit, Finding, PadReport, PadState, Plan, Token
 from padfix.write import files, folders
 from padfix.write.diff import unified
 from padfix.write.json_text import JsonText
@@ -54,8 +54,8 @@ def fix_checkpoint(
     """Give the tokenizer in a folder a pad token, and bring its configs in step. No weight is written.
 
     ``dst``: a folder that does not exist yet, or is empty, receives a fixed copy; None (or ``src`` itself)
-    fixes in place, all files or none. ``strategy`` and ``pad_token`` are those of `ensure_pad`; a
-    repair that needs new embedding rows is refused.
+    fixes in place, all files or none. ``strategy`` and ``pad_token`` are those of `ensure_pad`: any token of
+    the vocabulary that nothing speaks against. A repair that needs new embedding rows is refused.
 
     The report's ``findings`` are those of an audit of the result; ``undo()`` puts the old files back (or
     removes the copy). Raises `SourceError` for what cannot be read or written, `StrategyError` for what
@@ -86,7 +86,7 @@ def plan_repair(
     if files.interrupted(folder):
         files.recover(folder)
     source = FolderSource(folder, name=str(src), inside=folders.cache_of(folder))
-    before = _with_wanted(read_repo(source), source, pad_token)
+    before = read_repo(source, wanted=pad_token)
     made = plan(before, strategy, pad_token=pad_token)
     _refuse_growth(made)
     old, new = _changes(folder, source, before, made)
@@ -100,42 +100,6 @@ def plan_repair(
             f"nothing was changed, since the result would break a rule that holds now: {listed}"
         )
     return Repair(folder, before, after, made, findings, old, new)
-
-
-def _with_wanted(state: PadState, source: Any, text: str | None) -> PadState:
-    """The state with the token that the caller named as a candidate of its own, with the same evidence.
-
-    Files give evidence on tokens that are named or reserved as a pad, unk and EOS only: for any other token of
-    the vocabulary nothing on disk shows that it is free, so it is refused rather than added a second time.
-    """
-    if text is None or any(c.kind == "wanted" for c in state.candidates):
-        return state
-    named = next((c for c in state.candidates if c.token.text == text), None)
-    if named is not None:
-        wanted = Candidate(named.token, "wanted", ("named by the caller",), named.refused)
-        return dataclasses.replace(state, candidates=(wanted, *state.candidates))
-    known = {t.text for t in (state.pad, state.eos) if t is not None}
-    if text not in known and (token := _in_vocabulary(source, text)) is not None:
-        raise StrategyError(
-            f"pad_token={text!r} is token {token} of the vocabulary, and the files do not show that it is free. "
-            f"padfix.ensure_pad(model, tok, pad_token={text!r}) looks at how it is used, then save both"
-        )
-    return state
-
-
-def _in_vocabulary(source: Any, text: str) -> int | None:
-    """The id of a token in tokenizer.json, if the folder has one."""
-    if "tokenizer.json" not in source.names():
-        return None
-    doc = _Documents(source).change("tokenizer.json")
-    added, vocab = doc.get("added_tokens"), doc.get("model", "vocab")
-    for entry in added if isinstance(added, list) else ():
-        if isinstance(entry, dict) and entry.get("content") == text and isinstance(entry.get("id"), int):
-            return int(entry["id"])
-    if isinstance(vocab, dict):
-        return vocab[text] if isinstance(vocab.get(text), int) else None
-    pieces = enumerate(vocab if isinstance(vocab, list) else ())
-    return next((i for i, piece in pieces if isinstance(piece, list) and piece[:1] == [text]), None)
 
 
 def write_in_place(repair: Repair) -> Callable[[], None]:
