@@ -6,7 +6,6 @@ written: what would not end in the planned state, or would break a rule that hel
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
