@@ -214,6 +214,11 @@ class PadState:
         """The pad id that the model's own code reads: the text config's, else the top level's."""
         return self.text_config_pad_ids[0][1] if self.text_config_pad_ids else self.config_pad_id
 
+    @property
+    def has_tokenizer(self) -> bool:
+        """True when there is a tokenizer, also where so little of it was read that its size is not known."""
+        return self.n_tokens is not None or self.tokenizer_class is not None
+
     def has(self, trait: str) -> bool:
         """True when the architecture has this trait."""
         return trait in self.traits

@@ -104,7 +104,7 @@ NAN = float("nan")
 CASES = [
     Case("PAD001", replace(GOOD, pad=None), GOOD, "the tokenizer (32000 tokens) has no pad token"),
     Case("PAD001", replace(GOOD, pad=None), GOOD, "no pad token", "warning", "generation"),
-    Case("PAD001", replace(GOOD, pad=None), replace(GOOD, pad=None, n_tokens=None), "32064 embedding rows", "info", "serving"),
+    Case("PAD001", replace(GOOD, pad=None), replace(GOOD, pad=None, n_tokens=None, tokenizer_class=None), "32064 embedding rows", "info", "serving"),
     Case("PAD001", replace(GOOD, pad=None, quantized="gguf"), replace(GOOD, quantized="gguf"), "no pad token", "info"),
     Case("PAD002", replace(GOOD, pad=EOS), GOOD, "pad and EOS are both '</s>' (2)", "warning"),
     Case("PAD002", replace(GOOD, pad=EOS, appends_eos=True), GOOD, "every text ends in EOS", "error", "classification"),

@@ -56,12 +56,13 @@ def missing_pad_token(state: PadState) -> Iterator[Hit]:
     ## References
     huggingface/transformers#12594, huggingface/trl#466, huggingface/trl#7097
     """
-    if state.n_tokens is None or state.pad is not None:
+    if not state.has_tokenizer or state.pad is not None:
         return
     # a bare tokenizer.json names no class, and the one that config.json stands for may bring a pad (BERT, GPT-NeoX)
     classless = not state.live and not state.has_model and state.eos is None
     unsure = "; no config.json beside it names a class, which may bring one" if classless else ""
-    message = f"the tokenizer ({show(state.n_tokens)} tokens) has no pad token{alternatives(state)}{unsure}"
+    size = "" if state.n_tokens is None else f" ({show(state.n_tokens)} tokens)"
+    message = f"the tokenizer{size} has no pad token{alternatives(state)}{unsure}"
     # llama.cpp pads no batches
     yield Hit(message, "pad", some_pad(state), "info" if state.quantized == "gguf" else None)
 

@@ -35,7 +35,7 @@ def mask_not_inferable(state: PadState) -> Iterator[Hit]:
     ## References
     QwenLM/Qwen3#267, Vaibhavs10/insanely-fast-whisper#261
     """
-    if state.head != "causal" or state.n_tokens is None or state.eos is None:
+    if state.head != "causal" or not state.has_tokenizer or state.eos is None:
         return
     fix = 'model.generate(**tok(texts, padding=True, return_tensors="pt")): ids and mask together'
     if state.pad is None and as_id(state.generation_pad_id) is None and as_id(state.text_pad_id) is None:
@@ -112,7 +112,7 @@ def wrong_padding_side(state: PadState) -> Iterator[Hit]:
     ## References
     huggingface/transformers#34658, huggingface/trl#1018, UKPLab/sentence-transformers#3208
     """
-    if state.n_tokens is None or state.pad is None or state.head is None:
+    if not state.has_tokenizer or state.pad is None or state.head is None:
         return
     silent: dict[Task, Severity | None] = {"generation": None, "training": None, "classification": None}
     if state.padding_side == "right":

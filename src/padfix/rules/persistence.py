@@ -153,7 +153,7 @@ def tokenizer_json_padding_conflict(state: PadState) -> Iterator[Hit]:
     deepjavalibrary/djl#2669, qdrant/fastembed#704, huggingface/transformers#24179
     """
     block, pad = state.backend_padding, state.pad
-    if block is None or state.n_tokens is None:
+    if block is None or not state.has_tokenizer:
         return
     theirs = f"tokenizer.json pads with {show(block.pad_token)} ({show(block.pad_id)})"
     fix = 'set "padding": null in tokenizer.json'
