@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers.processors import TemplateProcessing
 
 from padfix.errors import PadfixError
 from padfix.read.live import inspect, text_tokenizer, unwrap
@@ -224,3 +225,56 @@ def test_the_corpus_reads_as_its_index_says(corpus: Path, corpus_name: str) -> N
         expected["max_id"],
         expected["holes"],
     )
+
+
+@pytest.mark.parametrize("kind", ["bpe", "wordpiece", "unigram", "wordlevel"])
+def test_what_else_gives_the_pad(kind: str) -> None:
+    """A word as pad comes from text, a token of its own from nothing, unless a template or the post-processor writes it."""
+    from padfix.rules import check
+
+    tok = trained(kind)
+    assert inspect(None, tok).pad_uses is None
+    tok.pad_token = "<pad>"
+    assert inspect(None, tok).pad_uses == ()
+    tok.chat_template = "{{ messages[0].content }}<pad>"
+    assert inspect(None, tok).pad_uses == ("chat-template",)
+    tok.pad_token, tok.chat_template = "hello", None
+    state = inspect(None, tok)
+    assert state.pad_uses == ("text",)
+    assert tok("hello").input_ids == [state.pad.id]
+    assert "PAD006" in {f.code for f in check(state, task="training")}
+    tok.pad_token = "<s>"
+    assert inspect(None, tok).pad_uses == ()
+    tok.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", tok.convert_tokens_to_ids("<s>"))]
+    )
+    assert inspect(None, tok).pad_uses == ("post-processor",)
+
+
+def test_a_model_that_ignores_merges_gives_whole_pieces_only() -> None:
+    """Llama 3 looks a piece up whole: a bracketed string in its vocabulary is no piece of its pre-tokenizer."""
+    tok = trained("bpe", ignore_merges=True)
+    for pad, uses in (("hello", ("text",)), ("<raw>", ())):
+        tok.pad_token = pad
+        assert inspect(None, tok).pad_uses == uses
+        assert (tok.pad_token_id in tok(f"x {pad} x").input_ids) == bool(uses)
+
+
+def trained(kind: str, **options: Any) -> Any:
+    """A tokenizer with the word hello, and the special tokens <unk>, <s> and <pad>."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    names = ["<unk>", "<s>", "<pad>", "<raw>", "hello", "he", "llo", "ll", *"helox<raw>"]
+    vocab = {text: i for i, text in enumerate(dict.fromkeys(names))}
+    merges = [("h", "e"), ("l", "l"), ("ll", "o"), ("he", "llo")]
+    model = {
+        "bpe": lambda: models.BPE(vocab, merges, unk_token="<unk>", **options),
+        "wordpiece": lambda: models.WordPiece(vocab, unk_token="<unk>"),
+        "unigram": lambda: models.Unigram([(text, -1.0) for text in vocab], 0, False),
+        "wordlevel": lambda: models.WordLevel(vocab, unk_token="<unk>"),
+    }[kind]()
+    backend = Tokenizer(model)
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    backend.add_special_tokens(["<unk>", "<s>", "<pad>"])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", bos_token="<s>")

@@ -10,6 +10,7 @@ from padfix.candidates import assess, emits_unk
 from padfix.errors import PadfixError
 from padfix.read.heads import head_of
 from padfix.read.tables import backend_table, part_json, parts, python_table, template_ends_with
+from padfix.read.uses import live_uses
 from padfix.read.vocabulary import Vocabulary, vocabulary
 from padfix.traits import traits_of
 from padfix.types import ABSENT, BackendPadding, BadValue, ConfigId, PadRow, PadState, Token
@@ -59,6 +60,9 @@ def inspect(model: Any, tok: Any, *, wanted: str | None = None, measure_mean: bo
         state,
         unk_emitted=None if state.unk is None else emits_unk(table),
         appends_eos=None if end is None or state.eos is None else end == state.eos.id,
+        pad_uses=live_uses(tokenizer, table, state.pad)
+        if state.pad is not None and state.pad.id is not None and _is_fast(tokenizer)
+        else None,
         candidates=assess(
             table,
             unk=state.unk,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Final
+from typing import Any, Final
 
 from padfix.candidates import TokenTable
 from padfix.read.files import TokenizerFiles
@@ -14,6 +14,7 @@ from padfix.read.tokenizer_json import MAX_TOKENIZER_JSON
 from padfix.types import Token
 
 _MAX_SPLITS: Final = 64
+_MAX_LIVE: Final = 1000  # characters; a longer string is no token of any model
 
 
 def declared(files: TokenizerFiles) -> frozenset[str]:
@@ -37,6 +38,33 @@ def pad_uses(files: TokenizerFiles, built: Built, table: TokenTable, pad: Token)
     if any(pad.text in template for template in built.templates):
         uses.append("chat-template")
     return tuple(uses)
+
+
+def live_uses(tokenizer: Any, table: TokenTable, pad: Token) -> tuple[str, ...]:
+    """`pad_uses` of a loaded tokenizer with a Rust backend, by its own model."""
+    uses = []
+    if _spelled(tokenizer.backend_tokenizer, table, pad):
+        uses.append("text")
+    if pad.id in table.template_ids:
+        uses.append("post-processor")
+    if any(pad.text in template for template in table.chat_templates):
+        uses.append("chat-template")
+    return tuple(uses)
+
+
+def _spelled(backend: Any, table: TokenTable, pad: Token) -> bool:
+    """True where the model makes this token of its text: by merges, or as a piece that nobody declared."""
+    text, model = pad.text, backend.model
+    if model.token_to_id(text) != pad.id or not text or len(text) > _MAX_LIVE:
+        return False
+    if table.model_kind == "BPE":
+        # a model that ignores merges gives every whole piece of its pre-tokenizer (Llama 3)
+        if model.ignore_merges and len(backend.pre_tokenizer.pre_tokenize_str(text)) > 1:
+            return False
+        return [token.id for token in model.tokenize(text)] == [pad.id]
+    if any(token.text == text for token in table.added) or (len(text) > 2 and not text.isalnum()):
+        return False
+    return text != table.model_unk
 
 
 def _from_text(files: TokenizerFiles, built: Built, text: str) -> bool:
