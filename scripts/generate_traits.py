@@ -295,6 +295,14 @@ def unequal_rows(probe: Probe) -> bool:
     return all(rows) and rows[0] != rows[1]
 
 
+def unpadded_differs(probe: Probe) -> bool:
+    """Is a text alone, with nothing masked, other than the same unpadded text beside a padded row?"""
+    if not probe.takes_mask or "decoder_input_ids" in probe.takes:
+        return False
+    rows, mask = [TEXT, [*TEXT[:-1], FILL[0]]], [[1] * len(TEXT), [1] * (len(TEXT) - 1) + [0]]
+    return relative(probe(rows, mask), probe(rows)) > MOVED
+
+
 def _embedding(model: Any) -> Any:
     try:
         return model.get_input_embeddings()
@@ -373,6 +381,7 @@ EXPERIMENTS: dict[str, Callable[[Probe], bool]] = {
     "recurrent": recurrent,
     "softcaps-logits": softcaps_logits,
     "unequal-rows": unequal_rows,
+    "unpadded-differs": unpadded_differs,
 }
 OF_CLASSIFIERS = {
     "decoder-reads-padding": decoder_reads_padding,

@@ -193,10 +193,11 @@ SAYS = {
     "pools-on-eos": r"pools|pooled|EOS",
     "pools-last": r"pools|pooled",
     "decoder-reads-padding": r"decoder reads",
+    "unpadded-differs": r"no causal mask",
     "recurrent": r"single row|recurrent",
 }
 LEFT = {"leaks-state", "absolute-positions", "positions-from-pad", "recurrent", "decoder-reads-padding"}
-ANY_SIDE = {"ignores-mask", "mixes-positions"}
+ANY_SIDE = {"ignores-mask", "mixes-positions", "unpadded-differs"}
 
 
 def explained(case: Case, check: Any) -> bool:

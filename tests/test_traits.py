@@ -21,7 +21,7 @@ MEASURED = json.loads(resources.files("padfix").joinpath("data/traits.json").rea
 # One of every kind: attention, pad-derived positions, recurrence with and without leak, no mask, mixing,
 # EOS pooling, encoder-decoder, soft cap, unequal rows.
 SUBSET = (
-    "bart", "bloom", "convbert", "cpmant", "fnet", "funnel", "gemma2", "gpt2", "llama", "mamba", "mllama",
+    "bart", "bloom", "convbert", "cpmant", "doge", "fnet", "funnel", "gemma2", "gpt2", "llama", "mamba", "mllama",
     "mpnet", "opt", "roberta", "rwkv", "t5", "xglm",
 )  # fmt: skip
 

@@ -27,6 +27,8 @@ trait                        meaning
 ``softcaps-logits``          final logits are capped by default, so the mean row's bound 1/(V+1) does not
                              hold (Gemma-2)
 ``unequal-rows``             input and output matrices differ in rows by design (Mllama, CPM-Ant)
+``unpadded-differs``         a batch without padding takes another path: Doge gets no causal mask there with
+                             transformers 4.57 and SDPA, and one as soon as a row is padded
 ===========================  ===========================================================================
 
 ``scripts/generate_traits.py`` measures the table on tiny models; a test fails when it drifts.

@@ -371,3 +371,19 @@ def test_only_the_sides_asked_for() -> None:
     names = {check.name for check in prove(model, tok, sides=("right",)).checks}
     assert "padding-right" in names
     assert not any("left" in name for name in names)
+
+
+def test_a_zero_input_row_of_an_untied_model_is_not_blamed_for_the_pads_logit() -> None:
+    """The head is another matrix: a pad that wins somewhere won before, and a zero input row changed nothing."""
+    model, tok = pair("llama", tied=False)
+    pad = tok.pad_token_id
+    with torch.no_grad():  # the likeliest token at some places
+        model.lm_head.weight[pad] = model.lm_head.weight[40] * 1.01
+    edits = (Edit("weights", "pad_row", "kept", "zero"),)
+    plan = Plan("auto", "keep", Token("<pad>", pad), edits, init="zero")
+    baseline = capture(model, tok)
+    model.model.embed_tokens.weight.data[pad] = 0
+    verdict = prove(model, tok, baseline=baseline, plan=plan)
+    assert not verdict["pad-unlikely"].detail.startswith("argmax at 0 of")
+    assert verdict["pad-unlikely"].passed
+    assert verdict

@@ -53,7 +53,7 @@ def test_architectures_that_leak_on_the_tokenizers_own_side_fail(
     assert verdict["pad-invisible"].remedy
 
 
-@pytest.mark.parametrize("model_type", ["gpt2", "gpt_neo", "gpt_bigcode", "ctrl"])
+@pytest.mark.parametrize("model_type", ["gpt2", "gpt_neo", "gpt_bigcode", "xglm", "ctrl"])
 def test_absolute_positions_need_position_ids_on_the_left(model_type: str) -> None:
     """With position_ids a left-padded row is the text alone; without, it is not, and KL says how far."""
     verdict = judged(model_type, side="left")
@@ -273,7 +273,7 @@ def test_no_dtype_raises_a_false_alarm_or_hides_a_real_difference(dtype: Any, mo
 
 
 def test_a_dtype_that_the_model_cannot_run_in_is_untested() -> None:
-    """xLSTM mixes float32 and bfloat16 and raises: that is said, and nothing is called a failure."""
+    """FNet's Fourier transform takes no bfloat16 and raises: that is said, and nothing is called a failure."""
     model = tiny_model("fnet", "masked", dtype=torch.bfloat16)
     tok = tiny_tokenizer("wordpiece", pad="[PAD]")
     verdict = prove(model, tok, baseline=capture(model, tok))

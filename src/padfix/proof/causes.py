@@ -82,6 +82,8 @@ def _place(evidence: Evidence, side: str) -> Cause:
     subject = evidence.subject
     if subject.model_type in LEAKS:  # Funnel's pooling windows hide real places beside masked ones
         return Cause(f"{subject.model_type}: {LEAKS[subject.model_type]}", BUCKET)
+    if not _clean(evidence, "right") and evidence.unmasked_differs:
+        return _unmasked(evidence)
     if side == "left" and not subject.takes_positions:
         return Cause(
             "positions are counted from the start of the row, padding included, and forward() takes no position_ids",
@@ -89,9 +91,22 @@ def _place(evidence: Evidence, side: str) -> Cause:
         )
     return Cause(
         "masked content does not reach real tokens, but the row's length or their place in it does, position_ids or "
-        "not (sparse, chunked, hashed or block-wise attention counts places, or the forward pass takes another path when "
-        "nothing is masked)",
+        "not (sparse, chunked, hashed or block-wise attention counts places)",
         "pad on the right" if side == "left" and _clean(evidence, "right") else BUCKET,
+    )
+
+
+def _unmasked(evidence: Evidence) -> Cause:
+    if evidence.subject.model_type == "doge":
+        return Cause(
+            "a batch without padding gets no causal mask: transformers 4.57 leaves it to SDPA, but Doge hands SDPA a mask "
+            "of its own, so tokens see what follows them; one padded row brings the causal mask back",
+            'model.set_attn_implementation("eager"), or transformers 5, which always makes the mask',
+        )
+    return Cause(
+        "a batch in which nothing is masked takes another path through the model: the text alone differs from the same "
+        "text, unpadded, beside a padded row",
+        'model.set_attn_implementation("eager"), which always gets a mask',
     )
 
 

@@ -179,6 +179,8 @@ def pad_unlikely(evidence: Evidence, plan: Plan | None) -> Check | None:
     A mean row keeps p(pad) <= 1/(V+1) (Jensen's inequality), unless logits are soft-capped. A token that
     was there before the fix is only judged where it dominates, since the fix gave it no weight.
     """
+    from padfix.read.vocabulary import vocabulary
+
     subject, pad = evidence.subject, evidence.pad_id
     runs = [evidence.first, *evidence.alone.values()]
     vectors = [
@@ -189,11 +191,13 @@ def pad_unlikely(evidence: Evidence, plan: Plan | None) -> Check | None:
     top = max(float((v[:, pad].float() - v.float().logsumexp(-1)).max().exp()) for v in vectors)
     wins = sum(int((v.argmax(-1) == pad).sum()) for v in vectors)
     total = sum(len(v) for v in vectors)
-    written = plan is not None and any(edit.target == "weights" for edit in plan.edits)
+    tied = vocabulary(subject.model).tied is True
+    written = _writes_output(plan, tied)
     size = vectors[0].shape[-1] - (1 if written else 0)
     bound = 1 / (size + 1)
     capped = _softcapped(subject)
-    if written and plan is not None and plan.init != "zero" and not capped and not _overwrites(plan):
+    zero = tied and plan is not None and plan.init == "zero"  # an untied head gets the mean all the same
+    if written and plan is not None and not zero and not capped and not _overwrites(plan):
         limit = bound * (1.001 if not subject.low_precision else 1.1)
         passed = top <= limit
     else:
@@ -209,7 +213,7 @@ def pad_unlikely(evidence: Evidence, plan: Plan | None) -> Check | None:
         cause = (
             f"the pad would be predicted: p(pad) up to {top:.2g}, the most likely token at {wins} of {total}"
         )
-        if plan is not None and plan.init == "zero":
+        if written and zero:
             cause = "a zero row gives the logit 0, which beats the negative logits of other tokens: " + cause
         remedy = (
             "grow with init='mean', which keeps p(pad) <= 1/(V+1)"
@@ -218,6 +222,12 @@ def pad_unlikely(evidence: Evidence, plan: Plan | None) -> Check | None:
         )
     gating = written or plan is None
     return Check("pad-unlikely", passed, gating, top, limit, "probability", cause, remedy, detail)
+
+
+def _writes_output(plan: Plan | None, tied: bool) -> bool:
+    """Did the plan give the pad another logit? Its input row alone, where the head is another matrix, does not."""
+    keys = {edit.key for edit in plan.edits if edit.target == "weights"} if plan is not None else set()
+    return bool(keys & {"output_rows", "output_bias_rows"}) or (tied and bool(keys))
 
 
 def _overwrites(plan: Plan) -> bool:
