@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 from hypothesis import given, settings
@@ -205,18 +206,57 @@ def test_the_portable_facts_decide(state: PadState) -> None:
     assert here == there
 
 
+COMMAND = re.compile(
+    r"padfix fix (?P<folder>'[^']*'|\S+)(?: --strategy (\w+))?(?: --pad-token ('[^']*'|\S+))?"
+)
+CALL = re.compile(
+    r"padfix\.ensure_pad\(model, tok(?:, strategy=\"(\w+)\")?(?:, pad_token=('[^']*'|\"[^\"]*\"))?\)"
+)
+
+
+def suggested(fix: str) -> dict[str, str] | None:
+    """The options of the first line that a fix tells to run; None where it tells something else."""
+    match = COMMAND.match(fix) or CALL.match(fix)
+    if match is None:
+        return None
+    strategy, pad_token = match.groups()[-2:]
+    return {"strategy": strategy or "auto"} | ({"pad_token": pad_token.strip("'\"")} if pad_token else {})
+
+
 @SETTINGS
-@given(states())
-def test_a_suggested_strategy_applies(state: PadState) -> None:
-    """Where PAD002 says how to get a pad of its own, the planner agrees that this can be done."""
-    for found in check(state, task="training", select="PAD002"):
-        if "--strategy spare" in (found.fix or "") or 'strategy="spare"' in (found.fix or ""):
-            continue  # needs facts of the backend that a drawn state has at random
-        if "--strategy reserved" in (found.fix or "") or 'strategy="reserved"' in (found.fix or ""):
-            try:
-                assert plan(state, "reserved").pad != state.eos
-            except StrategyError as error:
-                assert "does not let" in str(error) or "must stay" in str(error), error
+@given(states(), st.sampled_from(TASKS))
+def test_what_a_finding_tells_to_run_does_something(state: PadState, task: str) -> None:
+    """The planner agrees to the line that a finding names, and its plan is not empty: nobody is sent in circles."""
+    for found in check(state, task=task):
+        options = suggested(found.fix or "")
+        if options is None:
+            continue
+        known = next(
+            (
+                Candidate(c.token, "wanted", c.evidence, c.refused)
+                for c in state.candidates
+                if c.token.text == options.get("pad_token")
+            ),
+            None,
+        )
+        asked = dataclasses.replace(
+            state,
+            candidates=(*(c for c in state.candidates if c.kind != "wanted"), *([known] if known else [])),
+        )
+        try:
+            made = plan(asked, **options)
+        except StrategyError as error:
+            excuses = (
+                "does not let",
+                "must stay",
+                "must be the id",
+                "cannot be",
+                "not known",
+                "which is taken",
+            )
+            assert any(excuse in str(error) for excuse in excuses), (found, error)
+            continue
+        assert made, found
 
 
 @SETTINGS

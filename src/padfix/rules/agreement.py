@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from padfix.rules.registry import Hit, as_id, rule, show
-from padfix.rules.remedies import repair
-from padfix.types import ABSENT, BadValue, ConfigId, PadState
+from padfix.rules.registry import Hit, Task, as_id, rule, show
+from padfix.rules.remedies import in_step, kept_out, own_pad
+from padfix.types import ABSENT, BadValue, ConfigId, PadState, Severity
 
 _GENERATES: Final = ("causal", "seq2seq")
 
@@ -55,7 +55,12 @@ def tokenizer_config_pad_mismatch(state: PadState) -> Iterator[Hit]:
             )
             fixed = state.has("pad-is-semantic") or state.has("positions-from-pad")
             note = state.has("pad-is-semantic")
-            yield Hit(message, fact, None if fixed else repair(state), "info" if note else None)
+            yield Hit(
+                message,
+                fact,
+                None if fixed else own_pad(state) if kept_out(state) else in_step(state),
+                "info" if note else None,
+            )
     eos, stops = state.eos, {*state.config_eos_ids, *state.generation_eos_ids}
     if eos is None or eos.id is None or not stops or eos.id in stops or state.head not in _GENERATES:
         return
@@ -104,7 +109,7 @@ def generation_config_pad_mismatch(state: PadState) -> Iterator[Hit]:
         return
     if generation != ours:
         message = f"the generation config pads with {show(generation)}, {whose}"
-        yield Hit(message, "generation_pad_id", repair(state))
+        yield Hit(message, "generation_pad_id", in_step(state))
 
 
 @rule(
@@ -143,11 +148,14 @@ def config_pad_missing(state: PadState) -> Iterator[Hit]:
     where = "the config" if fact == "config_pad_id" else f"config {show(state.text_config_pad_ids[0][0], 40)}"
     # A batch is refused only by heads that pool by pad id; a Trainer fills the rest in by itself.
     pools = state.has("pools-on-pad") and state.head not in ("token-classifier", "masked")
+    grades: dict[Task, Severity | None] = {} if pools else {"classification": "info"}
+    if kept_out(state):
+        grades |= {"training": None, "serving": None}
     yield Hit(
         f"the tokenizer pads with {show(state.pad)}, {where} sets no pad_token_id",
         fact,
-        repair(state),
-        None if pools else {"classification": "info"},
+        own_pad(state) if kept_out(state) else in_step(state),
+        grades,
     )
 
 
@@ -178,7 +186,7 @@ def pad_id_wrong_type(state: PadState) -> Iterator[Hit]:
     """
     for place, fact, value in _places(state):
         if isinstance(value, BadValue):
-            yield Hit(f"{place} pad_token_id is {show(value)}, not an integer", fact, repair(state))
+            yield Hit(f"{place} pad_token_id is {show(value)}, not an integer", fact, in_step(state))
 
 
 @rule(
@@ -212,10 +220,10 @@ def pad_at_wrong_config_level(state: PadState) -> Iterator[Hit]:
     path, value = state.text_config_pad_ids[0]
     name = show(path, 40)
     if value is None or value is ABSENT:
-        yield Hit(f"the config's pad_token_id {show(top)} is not in {name}", "config_pad_id", repair(state))
+        yield Hit(f"the config's pad_token_id {show(top)} is not in {name}", "config_pad_id", in_step(state))
     elif isinstance(value, int) and value != top:
         message = f"the config's pad_token_id is {show(top)}, {name} says {show(value)}, which is the one that counts"
-        yield Hit(message, "config_pad_id", repair(state), {"classification": "info"})
+        yield Hit(message, "config_pad_id", in_step(state), {"classification": "info"})
 
 
 def _read_by_model(state: PadState) -> tuple[str, ConfigId]:

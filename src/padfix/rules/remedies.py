@@ -5,8 +5,10 @@ from __future__ import annotations
 import shlex
 from typing import Final
 
-from padfix.rules.registry import show
+from padfix.rules.registry import bare, show
+from padfix.strategies import NEW_NAMES, pad_fault
 from padfix.types import Candidate, PadState
+from padfix.vetting import against, identity
 
 
 def repair(state: PadState, strategy: str | None = None, *, pad_token: str | None = None) -> str:
@@ -40,24 +42,44 @@ def folder(state: PadState) -> str:
     return shlex.quote(source) if usable else "FOLDER"
 
 
+def in_step(state: PadState) -> str:
+    """The line that makes the configs name the tokenizer's pad; ``auto`` leaves a pad that is EOS alone."""
+    if identity(state) and state.pad is not None and state.pad.id is not None and not _converted(state):
+        return f"set pad_token_id to {show(state.pad.id)} in the config and the generation config"
+    return repair(state, "eos" if pad_fault(state) == "eos" else None)
+
+
+def kept_out(state: PadState) -> bool:
+    """True where EOS is the pad and does not belong into the config, where it would freeze its own input row."""
+    return pad_fault(state) == "eos" and state.head == "causal" and state.has("padding-idx-from-config")
+
+
 def own_pad(state: PadState) -> str:
     """The line that gives this state a pad of its own, without new rows where there is a way.
 
     In the order that `padfix.strategies` prefers: a token that means pad, a reserved one, a spare
-    embedding row, a new row.
+    embedding row, a new row. Only a name replaces a pad that every strategy would keep.
     """
     if _converted(state):
         return _CONVERT
-    if state.has("positions-from-pad"):
-        return "put back the pad that the model was trained with: it counts positions from that id"
+    if why := identity(state):
+        return f"put back the pad that the model was trained with: {bare(why)}"
+    kept = pad_fault(state) is None
     token = free_token(state)
-    if token is not None and token.kind == "reserved":
+    if token is not None and token.kind == "reserved" and not kept:
         return repair(state, "reserved")
     if token is not None:
         return repair(state, pad_token=token.token.text)
+    new = _new_name(state) if kept else None
     if has_spare_row(state):
-        return repair(state, "spare")
-    return 'padfix.ensure_pad(model, tok, strategy="add")'
+        return repair(state, pad_token=new) if new else repair(state, "spare")
+    named = f", pad_token={new!r}" if new else ""
+    return f'padfix.ensure_pad(model, tok, strategy="add"{named})'
+
+
+def _new_name(state: PadState) -> str:
+    taken = {c.token.text for c in state.candidates} | ({state.pad.text} if state.pad is not None else set())
+    return next((name for name in NEW_NAMES if name not in taken), f"<|pad_{state.next_id}|>")
 
 
 def some_pad(state: PadState) -> str:
@@ -75,9 +97,9 @@ def free_token(state: PadState) -> Candidate | None:
 
 
 def has_spare_row(state: PadState) -> bool:
-    """True when every vocabulary matrix has a row for one more token."""
-    after = state.next_id if state.next_id is not None else None if state.max_id is None else state.max_id + 1
-    return state.rows is not None and after is not None and after < state.rows
+    """True when every vocabulary matrix has a row for one more token, whose id is known."""
+    known = state.rows is not None and state.next_id is not None and state.serializable
+    return known and (state.next_id or 0) < (state.rows or 0)
 
 
 def alternatives(state: PadState) -> str:
@@ -97,13 +119,5 @@ def _ids(state: PadState) -> str:
 
 def _free(candidate: Candidate, state: PadState) -> bool:
     token = candidate.token
-    if not candidate.safe or token.id is None or not token.text.isprintable():
-        return False
-    taken = {token.id for role, token in state.specials if role != "additional"}
-    taken |= {value for _, value in state.config_token_ids}
-    taken |= {state.bos.id} if state.bos is not None else set()
-    return (
-        token.id not in taken
-        and token.id not in state.eos_ids
-        and (state.rows is None or token.id < state.rows)
-    )
+    own = state.pad is not None and state.pad.id == token.id
+    return not own and token.text.isprintable() and not against(candidate, state)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from padfix.rules.registry import Hit, also, bare, rule, show
-from padfix.rules.remedies import repair
+from padfix.rules.remedies import own_pad, repair
 from padfix.types import PadState, Verdict
 
 HUGE: Final = 10.0  # a row norm this many times the median one overflows fp16 long before the others do
@@ -154,9 +154,10 @@ def padding_idx_freezes_live_token(state: PadState) -> Iterator[Hit]:
             if state.text_config_pad_ids
             else "config_pad_id"
         )
-        yield Hit(
-            f"{where} is {show(at)} ({live[at]}): that input row gets no gradient", fact, repair(state, "eos")
-        )
+        fix = repair(state, "eos")
+        if state.pad is not None and state.pad.id == at:
+            fix = f"{own_pad(state)}; to keep EOS: {fix}" if state.pad == state.eos else own_pad(state)
+        yield Hit(f"{where} is {show(at)} ({live[at]}): that input row gets no gradient", fact, fix)
 
 
 @rule(

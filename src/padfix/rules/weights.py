@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from padfix.rules.registry import Hit, as_id, rule, show
-from padfix.rules.remedies import own_pad, repair
+from padfix.rules.remedies import in_step, own_pad, repair
 from padfix.traits import traits_of
 from padfix.types import PadState, Severity, Token
 
@@ -62,7 +62,7 @@ def pad_id_out_of_range(state: PadState) -> Iterator[Hit]:
             if unread and as_id(state.text_pad_id) is not None:
                 continue  # a left-over that PAD205 reports (SmolVLM: 128002 of 49155 rows)
             message = f"{place} pad_token_id {show(value)} is not below {rows}"
-            yield Hit(message, fact, repair(state), "warning" if unread else None)
+            yield Hit(message, fact, in_step(state), "warning" if unread else None)
     ids = state.generation_eos_ids or state.config_eos_ids
     unset = not any(
         isinstance(v, int) for v in (state.generation_pad_id, state.text_pad_id, state.config_pad_id)
@@ -71,7 +71,7 @@ def pad_id_out_of_range(state: PadState) -> Iterator[Hit]:
         yield Hit(
             f"eos_token_id {show(min(ids))} is not below {rows}, and generate() pads with it because no pad id is set",
             ("generation_eos_ids", "config_eos_ids"),
-            f"{repair(state)} writes the pad id; set eos_token_id to an id of the tokenizer",
+            f"{in_step(state)} writes the pad id; set eos_token_id to an id of the tokenizer",
             {"training": "warning", "classification": "warning"},
         )
 
@@ -115,7 +115,7 @@ def negative_pad_id(state: PadState) -> Iterator[Hit]:
                 if state.input_rows is None
                 else f": as padding_idx it means row {show(state.input_rows + value)}"
             )
-            yield Hit(f"{place} pad_token_id is {show(value)}{last}", fact, repair(state))
+            yield Hit(f"{place} pad_token_id is {show(value)}{last}", fact, in_step(state))
 
 
 @rule(
