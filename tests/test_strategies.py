@@ -260,3 +260,18 @@ def test_bad_arguments_get_a_clear_error(options: dict[str, object], message: st
     """What was found and what to do, before anything is touched."""
     with pytest.raises(StrategyError, match=message):
         plan(llama3(), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("config_pad_id", "said"), [(2, "is EOS too"), (None, "stays None")])
+def test_what_is_said_of_a_config_that_names_eos(config_pad_id: int | None, said: str) -> None:
+    """`auto` leaves such a config as it is and says so; `eos` takes the id out of it."""
+    eos = Token("</s>", 2)
+    state = PadState(
+        has_model=True, pad=eos, eos=eos, n_tokens=3, max_id=2, next_id=3, config_pad_id=config_pad_id,
+        model_type="llama", head="causal", traits=("padding-idx-from-config",), input_rows=3,
+    )  # fmt: skip
+    kept = plan(state)
+    assert not kept
+    assert any(said in note for note in kept.warnings)
+    assert plan(state, "eos").project(state).config_pad_id is None
+    assert any("stays None" in note for note in plan(state, "eos").warnings)

@@ -317,7 +317,7 @@ def _explain_eos(state: PadState) -> Plan:
         f"keeps the pad {state.pad}, which is the EOS token: it works with an attention mask, and many makers ship it so",
         f"to train with a pad of its own, name the repair: {way}",
     )
-    return Plan("auto", "keep", state.pad, (), reasons, _eos_warnings(state, state.pad))
+    return Plan("auto", "keep", state.pad, (), reasons, _eos_warnings(state, state.pad, kept=True))
 
 
 def _existing(state: PadState, kind: str, rung: str, extra: tuple[Init, ...]) -> Plan:
@@ -416,14 +416,17 @@ def _refuse_init(options: Options, name: str) -> None:
         )
 
 
-def _eos_warnings(state: PadState, eos: Token) -> tuple[str, ...]:
+def _eos_warnings(state: PadState, eos: Token, *, kept: bool = False) -> tuple[str, ...]:
     notes = [
         f"pad = EOS: transformers' DataCollatorForLanguageModeling masks labels by id, so it masks every {eos.text!r} and the "
         "model never learns to stop; mask by position (padfix.positional_labels) or use a pad of its own"
     ]
     if state.head == "causal" and state.has("padding-idx-from-config"):
         notes.append(
-            "config.pad_token_id stays None: written there it returns after a reload as padding_idx = EOS, and that input row "
+            "config.pad_token_id is EOS too: at a load it becomes padding_idx = EOS, and that input row never trains. "
+            "strategy='eos' takes it out of the config"
+            if kept and state.text_pad_id == eos.id
+            else "config.pad_token_id stays None: written there it returns after a reload as padding_idx = EOS, and that input row "
             "never trains again. A Trainer may write the id back; padfix.sanity_check tells"
         )
     if state.head == "classifier":

@@ -310,7 +310,7 @@ def audit(
                     sink.add(kept)
             meter.step(kept.source)
     interrupted = _run(found, shown, meter, tally)
-    if not quiet:
+    if not quiet and tally.repositories:
         if tally.repositories >= _MANY:
             console.note(tally.tables.text())
         console.note(tally.summary(interrupted=interrupted))
