@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from padfix.errors import SourceError
-from padfix.read import tokenizer_json, vocab
+from padfix.read import scan, tokenizer_json
 from padfix.read.repo import read_repo
 
 SECONDS = 5.0  # for one damaged repository of a few kB; a second under load is a busy machine
@@ -29,7 +29,7 @@ def attempt(files: dict[str, bytes], seed: int) -> str:
     bound = 400 if seed % 7 == 0 else None
     # every third takes the quick ways that are meant for files of megabytes
     smallest = 0 if seed % 3 == 0 else 150_000
-    vocab.SCAN_FROM = tokenizer_json._SMALL = smallest  # type: ignore[misc]
+    scan.SCAN_FROM = tokenizer_json._SMALL = smallest  # type: ignore[misc]
     try:
         state = read_repo(MemorySource(files, bound), major="45"[seed % 2])
     except SourceError as error:
@@ -41,7 +41,7 @@ def attempt(files: dict[str, bytes], seed: int) -> str:
         json.dumps(state.to_dict())
         outcome = "read"
     finally:
-        vocab.SCAN_FROM = tokenizer_json._SMALL = 150_000  # type: ignore[misc]
+        scan.SCAN_FROM = tokenizer_json._SMALL = 150_000  # type: ignore[misc]
     assert time.monotonic() - started < SECONDS, f"seed {seed}: {time.monotonic() - started:.1f} s"
     return outcome
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from padfix.errors import SourceError
 from padfix.read import defaults
@@ -48,8 +50,8 @@ def test_a_sentencepiece_model_is_read_as_its_own_library_reads_it(corpus: Path)
     path = corpus / "albert/albert-base-v2/spiece.model"
     real = sentencepiece.SentencePieceProcessor(model_file=str(path))
     ours = parse_model(path.read_bytes(), "here", path.name)
-    assert [text for text, _, _ in ours.pieces] == [real.id_to_piece(i) for i in range(real.get_piece_size())]
-    assert [i for i, (_, _, kind) in enumerate(ours.pieces) if kind == 3] == [
+    assert list(ours.texts) == [real.id_to_piece(i) for i in range(real.get_piece_size())]
+    assert [i for i, kind in enumerate(ours.kinds) if kind == 3] == [
         i for i in range(real.get_piece_size()) if real.is_control(i)
     ]
     assert (ours.unk_id, ours.bos_id, ours.eos_id) == (real.unk_id(), real.bos_id(), real.eos_id())
@@ -62,9 +64,28 @@ def test_unusual_pieces_take_the_general_way() -> None:
     data = (
         piece("<unk>", 2) + piece("a") + piece(long) + b"\x0a" + varint(len(odd)) + odd + b"\x0a\x03\x0a\x01z"
     )
-    assert [(t, k) for t, _, k in parse_model(data, "here", "m").pieces] == [
+    parsed = parse_model(data, "here", "m")
+    assert list(zip(parsed.texts, parsed.kinds, strict=True)) == [
         ("<unk>", 2), ("a", 1), (long, 1), ("y", 1), ("z", 1),
     ]  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.text("\n\x08\x0a\x0c\x15\x18\x00ab\u2581", max_size=140),
+            st.sampled_from([None, 1, 2, 3, 4, 6]),
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_pieces_that_look_like_records_are_only_pieces(pieces: list[tuple[str, int | None]]) -> None:
+    """Whatever bytes the strings have, the records are told apart by their lengths."""
+    parsed = parse_model(b"".join(piece(text, kind) for text, kind in pieces), "here", "m")
+    assert parsed.texts == tuple(text for text, _ in pieces)
+    assert parsed.kinds == tuple(kind or 1 for _, kind in pieces)
 
 
 @pytest.mark.parametrize(

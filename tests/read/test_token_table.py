@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import models
 
-from padfix.read import vocab as vocab_module
+from padfix.read import scan as scan_module
 from padfix.read.backend import Added, Backend
+from padfix.read.scan import scan_object, scan_pieces
 from padfix.read.source import open_source
 from padfix.read.tokenizer_json import load_tokenizer_json
-from padfix.read.vocab import DictVocab, ScannedVocab, scan_object, scan_pieces
+from padfix.read.vocab import DictVocab, ScannedVocab
 
 NAMES = st.sampled_from(["<a>", "<b>", "x", "y", "w1", "w2", "<pad>", "\u2581", ""])
 # once per call: of a string given twice with other flags, tokenizers 0.22 keeps the first new ones, 0.23 the last
@@ -52,26 +53,32 @@ def test_added_tokens_get_the_ids_of_the_library(table: dict[str, int], batches:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.text(min_size=0, max_size=6), unique=True, min_size=1, max_size=40),
+    st.lists(
+        st.one_of(st.text(max_size=6), st.text('":,\\{}[]019 <a>\u0120', max_size=6)),
+        unique=True,
+        min_size=1,
+        max_size=40,
+    ),
     st.booleans(),
-    st.sampled_from([None, 0, 2]),
+    st.sampled_from([(None, None), (None, (",", ":")), (0, None), (2, None)]),
     st.randoms(),
 )
 def test_a_scan_answers_as_a_dictionary_does(
-    texts: list[str], ascii_only: bool, indent: int | None, rng: Any
+    texts: list[str], ascii_only: bool, layout: tuple[Any, Any], rng: Any
 ) -> None:
     """Every way Python writes a vocabulary: the same ids, sizes and selection, or no scan at all."""
     texts = [t for t in texts if not any(0xD800 <= ord(c) < 0xE000 for c in t)]
     ids = rng.sample(range(1000), len(texts))
     table = dict(zip(texts, ids, strict=True))
-    raw = json.dumps(table, ensure_ascii=ascii_only, indent=indent).encode()
-    smallest = vocab_module.SCAN_FROM
-    vocab_module.SCAN_FROM = 0  # type: ignore[misc]
+    indent, separators = layout
+    raw = json.dumps(table, ensure_ascii=ascii_only, indent=indent, separators=separators).encode()
+    smallest = scan_module.SCAN_FROM
+    scan_module.SCAN_FROM = 0  # type: ignore[misc]
     try:
         scanned = scan_object(raw)
         pieces = scan_pieces(json.dumps([[t, -1.5] for t in texts], ensure_ascii=ascii_only).encode())
     finally:
-        vocab_module.SCAN_FROM = smallest  # type: ignore[misc]
+        scan_module.SCAN_FROM = smallest  # type: ignore[misc]
     for found, known in (
         (scanned, DictVocab(table)),
         (pieces, DictVocab({t: i for i, t in enumerate(texts)})),
@@ -93,9 +100,13 @@ def test_a_scan_answers_as_a_dictionary_does(
 
 def test_a_plain_vocabulary_is_scanned() -> None:
     """The usual file takes the quick way, so that the test above compares something."""
-    table = {f"<{i}>": i for i in range(30_000)}
-    for indent in (None, 2):
-        assert isinstance(scan_object(json.dumps(table, indent=indent).encode()), ScannedVocab)
+    odd = [":", ":0", ":1", '":', '",', "\\", '\\"', ",", "{", "}", "},", '":5"']
+    table = {t: i for i, t in enumerate([*odd, *(f"<{i}>" for i in range(30_000))])}
+    for layout in ({}, {"indent": 2}, {"separators": (",", ":")}):
+        scanned = scan_object(json.dumps(table, **layout).encode())
+        assert isinstance(scanned, ScannedVocab), layout
+        assert [scanned.get(t) for t in odd] == list(range(len(odd)))
+        assert scanned.max_id == len(table) - 1
     assert scan_object(json.dumps({**table, "x": 5}).encode()) is None  # an id twice: read in full
 
 

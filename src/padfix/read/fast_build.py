@@ -11,6 +11,7 @@ from padfix.read import defaults, pieces
 from padfix.read.backend import Added, Backend
 from padfix.read.files import TokenizerFiles
 from padfix.read.json_file import decode, parse
+from padfix.read.scan import scan_object
 from padfix.read.tokenizer_build import (
     Arguments,
     Built,
@@ -24,7 +25,7 @@ from padfix.read.tokenizer_build import (
     template_of,
 )
 from padfix.read.tokenizer_json import MAX_TOKENIZER_JSON, TokenizerJson, object_vocab
-from padfix.read.vocab import DictVocab, Vocab, scan_object
+from padfix.read.vocab import DictVocab, Vocab
 
 _OTHER: Final = {
     "4": re.compile(r"tekken\.json|tokenizer\.model\.*"),

@@ -105,12 +105,12 @@ def build(
     arranged = tuple(arrange(model, name, args, major))
     known: tuple[tuple[str, ...], DictVocab] | None = files.memo.get("arranged")
     if known is None or known[0] != arranged:
-        known = arranged, DictVocab({text: i for i, text in enumerate(arranged)}, len(arranged))
+        known = arranged, DictVocab(dict(zip(arranged, range(len(arranged)), strict=True)), len(arranged))
         files.memo["arranged"] = known
     backend = Backend(known[1])
     marked = [
         Added(text, kind == CONTROL or (major == "4" and text in _TURNS), False)
-        for text, _, kind in model.pieces
+        for text, kind in zip(model.texts, model.kinds, strict=True)
         if kind in (CONTROL, USER_DEFINED)
     ]
     kind = record.get("model") or model.kind
@@ -160,7 +160,7 @@ _NO_CHARSMAP: Final = frozenset(
 
 def arrange(model: SentencePieceModel, name: str, args: Arguments, major: str) -> list[str]:
     """The pieces in the order of a class's ids."""
-    texts = [text for text, _, _ in model.pieces]
+    texts = list(model.texts)
     record = defaults.tokenizer_class(major, name) or {}
 
     def role(key: str, fallback: str) -> str:

@@ -217,7 +217,7 @@ def _need(files: TokenizerFiles, name: str) -> str:
 def _pieces(files: TokenizerFiles, name: str) -> DictVocab:
     data = files.repository.read(_need(files, name), MAX_MODEL)
     model = parse_model(data, files.source, name)
-    return DictVocab({text: i for i, (text, _, _) in enumerate(model.pieces)})
+    return DictVocab(dict(zip(model.texts, range(len(model.texts)), strict=True)))
 
 
 def _bytes(

@@ -6,7 +6,6 @@ field 2 is the trainer's settings, field 3 the normaliser's.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -19,9 +18,10 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 
 @dataclass(frozen=True, slots=True)
 class SentencePieceModel:
-    """The pieces as (string, score, type), the score being 0 where nobody needs it, and the settings that tokenizers are made from."""
+    """The pieces' strings and types, in the order of their ids, and the settings that tokenizers are made from."""
 
-    pieces: tuple[tuple[str, float, int], ...]
+    texts: tuple[str, ...]
+    kinds: tuple[int, ...]
     model_type: int = 1  # 1 Unigram, 2 BPE, 3 word, 4 character
     byte_fallback: bool = False
     unk_id: int = 0
@@ -40,20 +40,22 @@ class SentencePieceModel:
 
 def parse_model(data: bytes, source: str, name: str) -> SentencePieceModel:
     """The model in these bytes; `SourceError` where they are something else."""
-    pieces, rest = _quick_pieces(data)
+    texts, kinds, rest = _quick_pieces(data)
     settings: dict[int, bytes | int] = {}
     charsmap = False
     try:
         for field, value in fields(data[rest:]):
             if field == 1 and isinstance(value, bytes):
-                pieces.append(_piece(value))
+                piece, kind = _piece(value)
+                texts.append(piece)
+                kinds.append(kind)
             elif field == 2 and isinstance(value, bytes):
                 settings = dict(fields(value))
             elif field == 3 and isinstance(value, bytes):
                 charsmap = any(inner == 2 and bool(part) for inner, part in fields(value))
-    except (ValueError, IndexError, struct.error, UnicodeDecodeError) as error:
+    except (ValueError, IndexError, UnicodeDecodeError) as error:
         raise SourceError(f"{source}: {name} is not a sentencepiece model: {error}") from error
-    if not pieces:
+    if not texts:
         raise SourceError(f"{source}: {name} is not a sentencepiece model: it has no pieces")
 
     def number(field: int, default: int) -> int:
@@ -65,7 +67,8 @@ def parse_model(data: bytes, source: str, name: str) -> SentencePieceModel:
         return value.decode("utf-8", "replace") if isinstance(value, bytes) else default
 
     return SentencePieceModel(
-        pieces=tuple(pieces),
+        texts=tuple(texts),
+        kinds=tuple(kinds),
         model_type=number(3, 1),
         byte_fallback=bool(number(35, 0)),
         unk_id=number(40, 0),
@@ -78,45 +81,55 @@ def parse_model(data: bytes, source: str, name: str) -> SentencePieceModel:
     )
 
 
-def _quick_pieces(data: bytes) -> tuple[list[tuple[str, float, int]], int]:
+def _quick_pieces(data: bytes) -> tuple[list[str], list[int], int]:
     """The pieces at the beginning that are written in the usual way, and where that ends.
 
-    Usual is: string, score, and a type only where it is not the normal one, each shorter than 128 bytes. This
-    reads 32,000 pieces in 20 ms where the general reader needs 120.
+    Usual is: string, score, and a type only where it is not the normal one, each shorter than 128 bytes. Every
+    place that looks like such a record is found at once; the records are those that follow each other without
+    a gap. This reads 32,000 pieces in 6 ms where the general reader needs 120.
     """
-    pieces: list[tuple[str, float, int]] = []
-    at, end = 0, len(data)
-    while at + 4 < end and data[at] == 10:
-        size, length = data[at + 1], data[at + 3]
-        stop = at + 2 + size
-        cut = at + 4 + length
-        if size > 127 or length > 127 or data[at + 2] != 10 or stop > end or data[cut : cut + 1] != b"\x15":
-            break
-        left = stop - cut
-        if left == 5:
-            kind = NORMAL
-        elif left == 7 and data[cut + 5] == 24 and data[cut + 6] < 128:
-            kind = data[cut + 6]
-        else:
-            break
-        try:
-            pieces.append((data[at + 4 : cut].decode("utf-8"), 0.0, kind))
-        except UnicodeDecodeError:
-            break
-        at = stop
-    return pieces, at
+    import numpy as np
+
+    array = np.frombuffer(data + bytes(8), np.uint8)
+    at = ((array[:-2] == 10) & (array[2:] == 10)).nonzero()[0]
+    size, length = array[at + 1].astype(np.int64), array[at + 3].astype(np.int64)
+    cut, stop = at + 4 + length, at + 2 + size
+    plain = size - length == 7
+    typed = size - length == 9
+    good = (size < 128) & (plain | typed) & (stop <= len(data))
+    at, cut, stop, typed = at[good], cut[good], stop[good], typed[good]
+    good = (array[cut] == 21) & (
+        ~typed | ((array[cut + 5] == 24) & (array[np.minimum(cut + 6, len(data))] < 128))
+    )
+    at, cut, stop, typed = at[good], cut[good], stop[good], typed[good]
+    reached = np.zeros(len(data) + 1, bool)
+    reached[stop] = True
+    reached[0] = True
+    good = reached[at]  # a record inside a record is reached by none
+    at, cut, stop, typed = at[good], cut[good], stop[good], typed[good]
+    if not len(at) or at[0]:
+        return [], [], 0
+    broken = (at[1:] != stop[:-1]).nonzero()[0]
+    count = int(broken[0]) + 1 if len(broken) else len(at)
+    kinds = np.where(typed, array[np.minimum(cut + 6, len(data))], NORMAL)[:count].tolist()
+    spans = map(slice, (at[:count] + 4).tolist(), cut[:count].tolist())
+    try:
+        texts = b"\0".join(map(data.__getitem__, spans)).decode("utf-8").split("\0")
+    except UnicodeDecodeError:
+        return [], [], 0
+    if len(texts) != count:  # a piece of a zero byte
+        return [], [], 0
+    return texts, kinds, int(stop[count - 1])
 
 
-def _piece(data: bytes) -> tuple[str, float, int]:
-    text, score, kind = "", 0.0, NORMAL
+def _piece(data: bytes) -> tuple[str, int]:
+    text, kind = "", NORMAL
     for field, value in fields(data):
         if field == 1 and isinstance(value, bytes):
             text = value.decode("utf-8")
-        elif field == 2 and isinstance(value, bytes) and len(value) == 4:
-            score = struct.unpack("<f", value)[0]
         elif field == 3 and isinstance(value, int):
             kind = value
-    return text, score, kind
+    return text, kind
 
 
 def fields(data: bytes) -> Iterator[tuple[int, bytes | int]]:

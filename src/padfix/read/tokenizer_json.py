@@ -15,8 +15,9 @@ from typing import Any, Final
 
 from padfix.errors import SourceError
 from padfix.read.json_file import decode, parse
+from padfix.read.scan import SCAN_FROM, scan_object, scan_pieces
 from padfix.read.source import Source
-from padfix.read.vocab import SCAN_FROM, DictVocab, PartialVocab, Vocab, scan_object, scan_pieces
+from padfix.read.vocab import DictVocab, PartialVocab, Vocab
 
 MAX_TOKENIZER_JSON: Final = 256 * 2**20  # bytes; Gemma 3 has 33 MB
 _CHUNK: Final = 4 * 2**20
@@ -111,7 +112,7 @@ def _quick(source: Source, name: str, size: int) -> TokenizerJson | None:
     if data[start.end() : start.end() + 1] == b"[":
         data += source.range(name, len(data), size - len(data)) if len(data) < size else b""
         return _pieces(source, name, data, start.end(), head)
-    while (merges := _MERGES.search(data, max(start.end(), len(data) - _CHUNK - 64))) is None and len(
+    while (merges := _find_merges(data, max(start.end(), len(data) - _CHUNK - 128))) is None and len(
         data
     ) < size:
         more = source.range(name, len(data), _CHUNK)
@@ -142,13 +143,16 @@ def _quick(source: Source, name: str, size: int) -> TokenizerJson | None:
 
 
 def _find_merges(data: bytes, start: int) -> re.Match[bytes] | None:
-    """Where the vocabulary ends and the merges begin; a token named "merges" has a number after it."""
-    at = data.find(b'"merges"', start)
+    """Where the vocabulary ends and the merges begin; a token named "merges" has a number after it.
+
+    Looking for a fixed string is ten times faster than for the pattern, and fastest without the last quote.
+    """
+    at = data.find(b'"merge', start)
     while at >= 0:
         found = _MERGES.search(data, max(start, at - 64), at + 64)
         if found is not None:
             return found
-        at = data.find(b'"merges"', at + 1)
+        at = data.find(b'"merge', at + 6)
     return None
 
 
@@ -239,9 +243,9 @@ def _object(
 ) -> TokenizerJson | None:
     if not ended:
         return None
-    region = data[start:stop]
-    vocab: Vocab | None = scan_object(region)
+    vocab: Vocab | None = scan_object(data, start, stop)
     if vocab is None:
+        region = data[start:stop]
         vocab = object_vocab(parse(decode(region, source.name, name), source.name, name), source.name, name)
     head["model"].pop("vocab", None)
     if extra is not None:
@@ -253,9 +257,9 @@ def _pieces(source: Source, name: str, data: bytes, start: int, head: dict[str, 
     end = _PIECES_END.search(data, max(start, len(data) - 4096))
     if end is None:
         return None
-    region = data[start : end.start() + 1]
-    vocab: Vocab | None = scan_pieces(region)
+    vocab: Vocab | None = scan_pieces(data, start, end.start() + 1)
     if vocab is None:
+        region = data[start : end.start() + 1]
         vocab = pieces_vocab(parse(decode(region, source.name, name), source.name, name), source.name, name)
     head["model"].pop("vocab", None)
     head["model"].update({k: v for k, v in json.loads(b'{"model":{"":0' + end["tail"])["model"].items() if k})
