@@ -1,7 +1,8 @@
 """The rule catalogue: importing it registers every rule; `check` runs them.
 
-One module per family, found by itself: ``identity`` 0xx, ``weights`` 1xx, ``agreement`` 2xx,
-``inference`` 3xx, ``training`` 4xx, ``architecture`` 5xx, ``deployment`` 6xx.
+Each module is found by itself: ``identity`` and ``persistence`` 0xx, ``weights`` and ``trained_rows`` 1xx,
+``agreement`` 2xx, ``inference`` 3xx, ``labels``, ``masking`` and ``steps`` 4xx, ``architecture`` 5xx,
+``deployment`` 6xx; ``collated`` adds what a batch shows to rules of other families.
 """
 
 from __future__ import annotations
