@@ -111,6 +111,33 @@ def test_a_second_fix_finishes_the_first(tmp_path: Path) -> None:
     assert content(folder) == {**WHOLE_NEW, "generation_config.json": b"{}"}
 
 
+@pytest.mark.parametrize("moved", [0, 1, 2, 3])
+def test_ctrl_c_between_two_renames_comes_after_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: int
+) -> None:
+    """The write is decided by then: it is finished, nothing is left behind, and the interrupt goes on."""
+    folder = make(tmp_path / "x")
+    calls = 0
+    real = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        nonlocal calls
+        calls += 1
+        if calls == moved:
+            raise KeyboardInterrupt
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    if moved:
+        with pytest.raises(KeyboardInterrupt):
+            replace_files(folder, NEW)
+    else:
+        replace_files(folder, NEW)
+    assert calls >= 3
+    assert content(folder) == WHOLE_NEW
+    assert not (folder / JOURNAL).exists()
+
+
 def test_permissions_are_kept(tmp_path: Path) -> None:
     """A replaced file keeps its mode; a new one gets that of the files beside it."""
     folder = make(tmp_path / "x")

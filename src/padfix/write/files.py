@@ -7,7 +7,11 @@ A rename is atomic, several are not, so they go through a journal (a folder ``.p
 3. each new file is renamed over the old one; 4. the journal is removed.
 
 Killed before 2, the folder still has every old byte; killed after, `recover` finishes the renames. Each
-start of `replace_files` recovers first, and readers refuse a folder that has a manifest (`interrupted`).
+start of `replace_files` recovers first, and padfix refuses to read a folder that has a manifest
+(`interrupted`). Another program that reads it between two renames, microseconds apart, sees some new files
+beside old ones; each file is whole, and a token is declared before anything names it. Where that is too
+much, `padfix.write.folders.copy_folder` makes a copy that appears at once. (Swapping whole folders would
+close the gap and open others: a shell or a mount inside the folder would keep the old one.)
 """
 
 from __future__ import annotations
@@ -125,13 +129,24 @@ def _roll_forward(folder: Path, journal: Path) -> None:
         if digests[name] is not None and hashlib.sha256(staged.read_bytes()).hexdigest() != digests[name]:
             raise SourceError(f"{staged} is not what was written; check the folder and remove {journal}")
         moves.append((staged, folder / name, digests[name] is None))
+    pressed: KeyboardInterrupt | None = None
+    try:
+        _move(moves)
+    except KeyboardInterrupt as error:
+        pressed = error
+        _move(moves)  # it is decided: the rest follows within microseconds, then Ctrl-C has its way
+    _flush(folder)
+    shutil.rmtree(journal)
+    if pressed is not None:
+        raise pressed
+
+
+def _move(moves: list[tuple[Path, Path, bool]]) -> None:
     for staged, target, removed in moves:
         if removed:
             target.unlink(missing_ok=True)
-        else:
+        elif staged.exists():
             staged.replace(target)
-    _flush(folder)
-    shutil.rmtree(journal)
 
 
 def _mode(folder: Path, name: str) -> int:
