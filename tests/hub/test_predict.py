@@ -83,3 +83,41 @@ def test_most_real_maps_are_known_without_asking() -> None:
             git_oid(d) == oid for n, options in predictions(known, {}) if n == path.name for d in options
         )
     assert found >= 14
+
+
+def test_an_opus_model_is_known_by_its_name() -> None:
+    """The 42 bytes of tokenizer_config.json that every opus-mt model was converted with are its languages."""
+    written = b'{"target_lang": "mg", "source_lang": "en"}'
+    options = dict(predictions({}, {}, "marian/opus-mt-en-mg"))["tokenizer_config.json"]
+    assert written in list(options)
+    assert "tokenizer_config.json" not in dict(predictions({}, {}, "marian/other-en-mg"))
+
+
+def test_whisper_files() -> None:
+    """A fine-tuned Whisper's special tokens follow from its class: 107 in the order of their ids, then the map."""
+    names = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|zh|>"]
+    roles = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": ""}
+    known = {
+        "tokenizer_config.json": dump({"tokenizer_class": "WhisperTokenizer", "pad_token": None, **roles})
+    }
+    found = dict(predictions(known, {}))
+    tables = [json.loads(data) for data in found["added_tokens.json"]]
+    first = next(t for t in tables if len(t) == 107)
+    assert [text for text, _ in sorted(first.items(), key=lambda e: e[1])][:4] == names
+    assert first["<|notimestamps|>"] - first["<|endoftext|>"] == 106
+    maps = [json.loads(data) for data in found["special_tokens_map.json"]]
+    ordered = sorted(first, key=first.__getitem__)
+    expected = {"additional_special_tokens": ordered, "pad_token": "<|endoftext|>", **roles}
+    assert expected in maps
+
+
+@pytest.mark.skipif(CORPUS is None, reason="no corpus: set PADFIX_CORPUS")
+def test_real_whisper_files() -> None:
+    """Whisper's own map and table of added tokens are predicted to the byte."""
+    assert CORPUS is not None
+    folder = CORPUS / "whisper" / "whisper-tiny"
+    if not folder.is_dir():
+        pytest.skip("the corpus has no Whisper")
+    known = {"tokenizer_config.json": (folder / "tokenizer_config.json").read_bytes()}
+    for name in ("special_tokens_map.json", "added_tokens.json"):
+        assert hit(name, (folder / name).read_bytes(), known), name

@@ -1,10 +1,10 @@
-"""A whole tokenizer.json from its first 128 kB: what was not read of the vocabulary becomes filler.
+"""A whole tokenizer.json from its beginning: what was not read of the vocabulary becomes filler.
 
 The file's head holds everything but most of the vocabulary and the merges: added tokens, normaliser,
 post-processor, the model's options, and the first five to ten thousand tokens. Ids of added tokens depend
 on how many tokens the model has, so the unread ones are stood in for by `FILLER` strings, one per id.
-How many there are follows from the added tokens that end the vocabulary: they begin where the model's
-own tokens stop. Where none do, the count is not known (``sized`` is false) and nothing may be said of it.
+How many there are cannot be seen: the ids that the file itself writes beside its added tokens are taken,
+as far as they continue one run, and nothing is said of the vocabulary's size.
 """
 
 from __future__ import annotations
@@ -12,34 +12,48 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
+from padfix.types import Token
+
 FILLER: Final = "%?unread "
 _MOST: Final = 1_000_000  # ids; XLM-V has 0.9 million
+_LOW: Final = 1000  # the tokens that are added after a vocabulary of more than 200 kB have higher ids
+_GAP: Final = 1000  # ids left out between two tokens that were added: to the next multiple of 64, or of 100
 _BLOCK: Final = 4096
 _VOCAB: Final = re.compile(rb'"vocab"\s*:\s*([\[{])')
 _ADDED: Final = re.compile(rb'"added_tokens"\s*:\s*\[')
 _DECODER: Final = json.JSONDecoder()
-_STRING: Final = rb'"(?:[^"\\]|\\.)*+"'
-_PAIRS: Final = re.compile(rb"(?:\s*" + _STRING + rb"\s*:\s*\d++\s*,)*+", re.DOTALL)
-_PIECES: Final = re.compile(rb"(?:\s*\[\s*" + _STRING + rb"\s*,\s*-?[\d.eE+-]++\s*\]\s*,)*+", re.DOTALL)
-_STYLE: Final = re.compile(_STRING + rb"\s*:(\s*)\d++(\s*,\s*)", re.DOTALL)
+STRING: Final = rb'"(?:[^"\\]|\\.)*+"'
+PAIRS: Final = re.compile(rb"(?:\s*" + STRING + rb"\s*:\s*\d++\s*,)*+", re.DOTALL)
+_PIECES: Final = re.compile(rb"(?:\s*\[\s*" + STRING + rb"\s*,\s*-?[\d.eE+-]++\s*\]\s*,)*+", re.DOTALL)
+_STYLE: Final = re.compile(STRING + rb"\s*:(\s*)\d++(\s*,\s*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """``document``: JSON as a tokenizer.json has it. ``known``: the strings that were really read.
+    """A file made whole. ``known``: strings with the ids that were read or are written beside them.
 
-    ``sized``: the number of tokens follows from what was read. ``headed``: everything before the
-    vocabulary was read, so that normaliser, post-processor and the model's options are the file's.
+    ``below``: every id under it was read, whatever its string became (a vocabulary in the order of its ids).
+    ``headed``: normaliser, post-processor and the model's options are the file's. ``settled``: whether text
+    can produce unk follows from what was read. ``named``: the special tokens that a sentencepiece model
+    itself names were read.
     """
 
     document: bytes
-    known: frozenset[str]
-    sized: bool
+    known: Mapping[str, int]
+    below: int = 0
     headed: bool = True
+    settled: bool = True
+    named: bool = True
+
+    def knows(self, token: Token) -> bool:
+        """True when this token's id follows from the file and not from filler."""
+        if token.id is None:
+            return False
+        return token.id < self.below or self.known.get(token.text) == token.id
 
 
 def complete(
@@ -47,7 +61,7 @@ def complete(
 ) -> Completed | None:
     """The document, or None where the head is not as expected.
 
-    ``vocab_size``: the config's, an upper bound where the added tokens do not tell. ``more``: added tokens
+    ``vocab_size``: the config's, which only says how much filler there may have to be. ``more``: added tokens
     that another file declares, as tokenizer_config.json does.
     """
     start = _VOCAB.search(head)
@@ -59,7 +73,7 @@ def complete(
         model = parts["model"]
     except (ValueError, RecursionError, KeyError, TypeError):
         return None
-    if not isinstance(model, dict) or not all(_is_id(i) and isinstance(t, str) for t, i in added.items()):
+    if not isinstance(model, dict) or not all(is_id(i) and isinstance(t, str) for t, i in added.items()):
         return None
     if start[1] == b"{":
         return _object(head, start.end(), model, added, vocab_size, more or {})
@@ -80,14 +94,13 @@ def _added_only(head: bytes, bound: int | None, more: Mapping[str, int]) -> Comp
         except (ValueError, RecursionError):
             break  # the last one is cut off
         entries.append(entry)
-    whole = text[at:].lstrip(" \r\n\t").startswith("]")
     try:
         added = {entry["content"]: entry["id"] for entry in entries}
     except (KeyError, TypeError):
         return None
-    if not added or not all(_is_id(i) and isinstance(t, str) for t, i in added.items()):
+    if not added or not all(is_id(i) and isinstance(t, str) for t, i in added.items()):
         return None
-    base, sized = _base(0, {**more, **added}, bound)
+    base, trusted = ids_of(0, {**more, **added}, bound)
     names = {i: t for t, i in added.items()}
     tokens = [names.get(i) or f"{FILLER}{i}" for i in range(base)]
     kept = head[: start.end()] + json.dumps(entries, ensure_ascii=False).encode("utf-8", "replace")[1:]
@@ -102,10 +115,10 @@ def _added_only(head: bytes, bound: int | None, more: Mapping[str, int]) -> Comp
         model = {"type": "BPE", "unk_token": "<unk>" if "<unk>" in added else None, "byte_fallback": True}
         model |= {"vocab": {t: i for i, t in enumerate(tokens)}, "merges": []}
     document = kept + (rest + json.dumps(model, ensure_ascii=False) + "}").encode("utf-8", "replace")
-    return Completed(document, frozenset(added) | frozenset(more), sized and whole, headed=False)
+    return Completed(document, trusted, headed=False, settled=False)
 
 
-def _is_id(value: object) -> bool:
+def is_id(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST
 
 
@@ -118,26 +131,19 @@ def _object(
     more: Mapping[str, int],
 ) -> Completed | None:
     """BPE, WordPiece and WordLevel: ``{"token": id, ...}``."""
-    match = _PAIRS.match(head, start)
+    match = PAIRS.match(head, start)
     stop = match.end() if match else start
     try:
         seen: dict[str, int] = json.loads(b"{" + head[start:stop].rstrip(b", \r\n\t") + b"}")
     except (ValueError, RecursionError):
         return None
-    if not seen or not all(_is_id(i) for i in seen.values()):
+    if not seen or not all(is_id(i) for i in seen.values()):
         return None
-    base, sized = _base(max(seen.values()) + 1, {**more, **added}, bound)
+    base, trusted = ids_of(max(seen.values()) + 1, {**more, **added}, bound)
     style = _STYLE.match(head, start + (len(head[start:stop]) - len(head[start:stop].lstrip())))
     gap, between = (style[1], style[2]) if style else (b"", b",")
     inside = {i: text for text, i in added.items() if i < base and text not in seen}
-    taken = sorted({*seen.values(), *inside})
-    entries = [head[start:stop].rstrip(b", \r\n\t")]
-    at = 0
-    for i in [*taken, base]:
-        entries += _filler(at, min(i, base), gap, between)
-        if i in inside:
-            entries.append(json.dumps(inside[i], ensure_ascii=False).encode() + b":" + gap + str(i).encode())
-        at = i + 1
+    entries = [head[start:stop].rstrip(b", \r\n\t"), *fill(set(seen.values()), inside, base, gap, between)]
     kind = model.get("type")
     if kind == "BPE" or (kind is None and "dropout" in model):
         end = b'}, "merges": []}}'
@@ -145,8 +151,9 @@ def _object(
         end = b'}, "unk_token": "<unk>"}}'
     else:
         end = b"}}}"
-    known = frozenset(seen) | frozenset(added) | frozenset(more)
-    return Completed(head[:start] + between.join(entries) + end, known, sized)
+    # an alphabet or byte tokens that lie further on would keep unk from being produced
+    settled = b'"ByteLevel"' not in head[:start] and not model.get("byte_fallback")
+    return Completed(head[:start] + between.join(entries) + end, {**trusted, **seen}, settled=settled)
 
 
 def _array(
@@ -161,31 +168,47 @@ def _array(
         return None
     if not pieces:
         return None
-    base, sized = _base(len(pieces), {**more, **added}, bound)
+    base, trusted = ids_of(len(pieces), {**more, **added}, bound)
     inside = {i: text for text, i in added.items() if i < base}
     rest = ((inside.get(i) or f"{FILLER}{i}") for i in range(len(pieces), base))
     entries = [head[start:stop].rstrip(b", \r\n\t")]
     entries += [b"[" + json.dumps(text, ensure_ascii=False).encode() + b",-99.0]" for text in rest]
     fallback = b"true" if "<0x00>" in pieces else b"false"
     end = b'],"byte_fallback":' + fallback + b"}}"
-    return Completed(
-        head[:start] + b",".join(entries) + end, frozenset(pieces) | frozenset(added) | frozenset(more), sized
-    )
+    seen = {piece: i for i, piece in enumerate(pieces)}
+    # byte_fallback comes after the vocabulary
+    return Completed(head[:start] + b",".join(entries) + end, {**trusted, **seen}, settled=False)
 
 
-def _base(seen: int, added: Mapping[str, int], bound: int | None) -> tuple[int, bool]:
-    """How many tokens the model has, and whether that follows from the added ones.
+def ids_of(seen: int, written: Mapping[str, int], bound: int | None) -> tuple[int, dict[str, int]]:
+    """How many tokens to stand in for, and which of the written ids may be believed.
 
-    The run of consecutive ids that ends at the highest added id begins where the model stops, if it
-    begins above every id that was read.
+    ``seen``: above every id that was read. The tokens beyond a model's own have consecutive ids from where
+    it stops. After a small gap an id may be one that loading does not give (cl100k's is written as 100276
+    and loaded as 100261): it is not believed. Before a large gap stand tokens of the vocabulary itself.
+
+    >>> ids_of(5000, {"<s>": 1, "<unk>": 9000, "<|a|>": 50257, "<|b|>": 50258, "<|c|>": 50270}, None)
+    (50257, {'<s>': 1, '<unk>': 9000, '<|a|>': 50257, '<|b|>': 50258})
     """
-    ids = set(added.values())
-    first = top = max(ids, default=-1)
-    while first - 1 in ids:
-        first -= 1
-    if first > seen:
-        return first, True
-    return min(_MOST, max(seen, top + 1, bound or 0)), False
+    floor = max(seen, _LOW)
+    beyond = sorted({i for i in written.values() if i >= floor})
+    start = max((k for k in range(1, len(beyond)) if beyond[k] - beyond[k - 1] > _GAP), default=0)
+    stop = next((k for k in range(start + 1, len(beyond)) if beyond[k] != beyond[k - 1] + 1), len(beyond))
+    doubtful = set(beyond[stop:])
+    trusted = {text: i for text, i in written.items() if i not in doubtful}
+    return beyond[start] if beyond else min(_MOST, max(seen, bound or 0)), trusted
+
+
+def fill(seen: Set[int], inside: Mapping[int, str], base: int, gap: bytes, between: bytes) -> list[bytes]:
+    """JSON entries for all ids below ``base`` that were not seen: a written token's string, else filler."""
+    entries: list[bytes] = []
+    at = 0
+    for i in [*sorted({*(i for i in seen if i < base), *inside}), base]:
+        entries += _filler(at, min(i, base), gap, between)
+        if i in inside:
+            entries.append(json.dumps(inside[i], ensure_ascii=False).encode() + b":" + gap + str(i).encode())
+        at = i + 1
+    return entries
 
 
 @functools.lru_cache(maxsize=512)

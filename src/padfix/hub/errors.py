@@ -11,6 +11,8 @@ Kind = Literal[
     "too-large", "nothing-to-audit", "over-budget",
 ]  # fmt: skip
 
+LEFT_OUT: Final = "not looked at: "
+"""How a line of a state's ``problems`` begins where a budget kept something unread."""
 TRANSIENT: Final[frozenset[Kind]] = frozenset({"rate-limited", "unavailable", "broken-answer"})
 """Kinds that another try, later, may not meet again."""
 

@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 
 from padfix.hub.client import Client
 from padfix.hub.errors import HubError
-from padfix.hub.source import split_name
+from padfix.hub.file_list import split_name
 
 PAGE: Final = 1000  # the hub's own bound
 _MAX_PAGE: Final = 128 * 2**20  # bytes, unpacked: a thousand configs with chat templates are 10 to 30 MB

@@ -27,18 +27,37 @@ _OLD_ORDER: Final = (
 )
 _ATTRIBUTES: Final = ("content", "lstrip", "normalized", "rstrip", "single_word")
 _MOST: Final = 256  # variants of one file; 10 µs each
+_PAIR: Final = re.compile(r"opus-mt-(?P<source>[\w.]+)-(?P<target>[\w.]+)\Z")
+# Whisper's languages in the order of their ids; the third version has one more
+_WHISPER: Final = tuple(
+    "en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi iw uk el ms cs ro da hu ta no th ur hr bg lt la mi ml "  # noqa: SIM905
+    "cy sk te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr pa si km sn yo so af oc ka be tg sd gu am "
+    "yi lo uz fo ht ps tk nn mt sa lb my bo tl mg as tt haw ln ha ba jw su yue".split()
+)
 
 
-def predictions(known: Mapping[str, bytes], hint: Mapping[str, Any]) -> Iterator[tuple[str, Iterable[bytes]]]:
-    """``(file name, possible contents)``, from files that were read and the hub's summary."""
+def predictions(
+    known: Mapping[str, bytes], hint: Mapping[str, Any], name: str = ""
+) -> Iterator[tuple[str, Iterable[bytes]]]:
+    """``(file name, possible contents)``, from files that were read, the hub's summary and the repository's name."""
+    if pair := _PAIR.search(name):
+        yield "tokenizer_config.json", _marian(pair["source"], pair["target"])
     template = hint.get("chat_template_jinja")
     if isinstance(template, str):
         yield "chat_template.jinja", (template.encode("utf-8", "replace"),)
     tokenizer = as_object(known.get("tokenizer_config.json"))
     added = _added(known.get("tokenizer.json"), tokenizer)
     if tokenizer or added:
-        yield "special_tokens_map.json", itertools.islice(_special_tokens_map(tokenizer, added), _MOST)
-        yield "added_tokens.json", _added_tokens(added)
+        whisper = tokenizer.get("tokenizer_class") == "WhisperTokenizer"
+        maps = _special_tokens_map(tokenizer, added)
+        yield (
+            "special_tokens_map.json",
+            itertools.chain(_whisper_map(tokenizer) if whisper else (), itertools.islice(maps, _MOST)),
+        )
+        yield (
+            "added_tokens.json",
+            itertools.chain(_added_tokens(added), _whisper_added() if whisper else ()),
+        )
     config = as_object(known.get("config.json"))
     if config:
         yield "generation_config.json", itertools.islice(_generation_config(config), _MOST)
@@ -172,3 +191,43 @@ def _generation_config(config: Mapping[str, Any]) -> Iterator[bytes]:
             some = {k: ids[k] for k in chosen}
             yield _dump({"_from_model_config": True, **some, **tail})
             yield _dump({**some, **tail})
+
+
+def _marian(source: str, target: str) -> Iterator[bytes]:
+    """What the conversion of the 1,400 OPUS models wrote: the languages of the name."""
+    for pair in (
+        {"source_lang": source, "target_lang": target},
+        {"target_lang": target, "source_lang": source},
+    ):
+        yield json.dumps(pair).encode()
+
+
+def _whisper_names() -> Iterator[list[str]]:
+    """Whisper's special tokens in the order of their ids, of its first two versions and of the third."""
+    for code in ("jw", "jv"):
+        for languages in (_WHISPER[:-1], _WHISPER):
+            for silence in ("nocaptions", "nospeech"):
+                codes = [code if c == "jw" else c for c in languages]
+                tasks = ["translate", "transcribe", "startoflm", "startofprev", silence, "notimestamps"]
+                yield [f"<|{w}|>" for w in ("endoftext", "startoftranscript", *codes, *tasks)]
+
+
+def _whisper_added() -> Iterator[bytes]:
+    for names in _whisper_names():
+        for first in (50257, 50256):  # after GPT-2's vocabulary and one more, or after it alone
+            yield _dump({name: first + i for i, name in enumerate(names)})
+            yield _dump({name: first + 1 + i for i, name in enumerate(names[1:])})
+
+
+def _whisper_map(tokenizer: Mapping[str, Any]) -> Iterator[bytes]:
+    """The special tokens as in tokenizer_config.json, a pad that is the end of text, and all of Whisper's own."""
+    texts = {role: _text(tokenizer.get(role)) for role in _ROLES}
+    for names in _whisper_names():
+        for n in range(2):
+            plain: dict[str, Any] = {
+                role: text if n == 0 else next(_objects(tokenizer[role], None))
+                for role, text in texts.items()
+                if text is not None
+            }
+            for pad in ({}, {"pad_token": "<|endoftext|>"}):
+                yield _dump({"additional_special_tokens": names, **plain, **pad})

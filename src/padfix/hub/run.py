@@ -19,9 +19,10 @@ from padfix.errors import SourceError
 from padfix.hub.cache import BlobCache
 from padfix.hub.client import Client, hub_is_new
 from padfix.hub.errors import HubError
+from padfix.hub.file_list import split_name
 from padfix.hub.ledger import Spec
-from padfix.hub.source import BYTES, REQUESTS, HubSource, split_name
-from padfix.hub.state import hub_state
+from padfix.hub.source import BYTES, REQUESTS, HubSource
+from padfix.hub.state import hub_findings, hub_state
 from padfix.types import Report, Skip
 
 CONCURRENCY = 16  # threads; below the 20 idle connections that huggingface_hub's session keeps
@@ -87,11 +88,9 @@ def audit_one(spec: str, client: Client, options: Options, cache: BlobCache | No
 
     A repository that was renamed is audited under its new name, and a `Skip` says so.
     """
-    from padfix.rules import check
-
     source = HubSource(client, spec, requests=options.requests, n_bytes=options.n_bytes, cache=cache)
     state = hub_state(source)
-    findings = check(state, task=options.task, select=options.select, ignore=options.ignore)
+    findings = hub_findings(state, source, task=options.task, select=options.select, ignore=options.ignore)
     asked = spec.partition("@")[0]
     moved = f"renamed: {asked} is now {source.listing.id}, which was audited"
     return Report(spec, state, findings, (Skip(spec, moved),) if source.listing.id != asked else ())

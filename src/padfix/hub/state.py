@@ -8,17 +8,24 @@ and the state is the folder's.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from typing import Any, Final
 
-from padfix.hub.complete import FILLER
-from padfix.hub.source import HubSource, NotRead
-from padfix.types import PadState, Token
+from padfix.errors import SourceError
+from padfix.hub.complete import Completed
+from padfix.hub.errors import LEFT_OUT
+from padfix.hub.fetch import NotRead
+from padfix.hub.source import HubSource
+from padfix.read import defaults
+from padfix.read.repo import read_repo
+from padfix.read.tokenizer_build import default_major
+from padfix.types import ABSENT, Finding, PadState, Token
+
+ALL: Final = "--requests 0 reads all"
 
 
 def hub_state(source: HubSource) -> PadState:
     """The state of a repository on a hub. Raises `SourceError`, and `NotRead` where the pad cannot be told."""
-    from padfix.errors import SourceError
-    from padfix.read.repo import read_repo
-
     try:
         state = read_repo(source)
     except SourceError:
@@ -27,47 +34,98 @@ def hub_state(source: HubSource) -> PadState:
         raise
     if source.failure is not None:  # a file that could not be had for now must not look like an absent one
         raise source.failure
-    problems = list(state.problems)
-    if "special_tokens_map.json" in source.unread and state.pad is None:
+    problems = [_plainly(line) for line in state.problems]
+    if "special_tokens_map.json" in source.unread:
         raise NotRead(
-            "special_tokens_map.json was not read, and no other file names a pad; --requests 0 reads all"
+            "special_tokens_map.json was not read, and it may name another pad than tokenizer_config.json; "
+            + ALL
         )
-    problems += [f"{name} was not read: the budget of requests or bytes was spent" for name in source.unread]
+    problems += [LEFT_OUT + name for name in source.unread]
+    if "generation_config.json" in source.unread:  # the reader has put the config's in its place
+        state = dataclasses.replace(state, generation_pad_id=ABSENT, generation_eos_ids=())
+    if source.tail_only:
+        state = dataclasses.replace(
+            state, pad_by_major=tuple(p for p in state.pad_by_major if p[0] == default_major(None))
+        )
+        problems.append(f"{LEFT_OUT}tokenizer_config.json before the end of its added tokens")
     if source.completed is not None:
-        state = _without_the_unread(state, source)
+        state = _without_the_unread(state, source.completed, source.completed_file)
         problems.append(
-            "only the head of tokenizer.json was read: tokens of the middle of the vocabulary are not known"
+            f"{LEFT_OUT}most of {source.completed_file} (the number of tokens is not known, "
+            "ids of added tokens are those written beside them)"
         )
     return dataclasses.replace(state, problems=tuple(problems))
 
 
-def _without_the_unread(state: PadState, source: HubSource) -> PadState:
+def _plainly(line: str) -> str:
+    """A reader's words about a file that `NotRead` kept from it."""
+    name, found, _ = line.removeprefix("over-budget: ").partition(" was not read: ")
+    return LEFT_OUT + name if found and line.startswith("over-budget: ") else line
+
+
+def _without_the_unread(state: PadState, completed: Completed, file: str) -> PadState:
     """Take back what follows from filler tokens, not from the file."""
-    completed = source.completed
-    assert completed is not None
-    if state.pad is not None and state.pad.text not in completed.known:
-        shown = state.pad.text[:80]
+    if state.pad is not None and not completed.knows(state.pad):
         raise NotRead(
-            f"the pad {shown!r} is not in the part of tokenizer.json that was read; --requests 0 reads all"
+            f"the id of the pad {state.pad.text[:80]!r} is not in the part of {file} that was read; {ALL}"
         )
+    record = defaults.tokenizer_class(default_major(None), state.tokenizer_class or "") or {}
+    if not completed.named and not record.get("rebuilds") and None in (state.eos, state.unk, state.bos):
+        raise NotRead(f"the end of {file}, which names special tokens, was not read; {ALL}")
 
     def seen(token: Token | None) -> Token | None:
-        return Token(token.text, None) if token is not None and token.text not in completed.known else token
+        return Token(token.text, None) if token is not None and not completed.knows(token) else token
 
-    doubtful = any(seen(token) != token for token in (state.eos, state.unk, state.bos))
-    sized = completed.sized and not doubtful
-    # whether unk appears depends on the byte tokens; where only some of them were seen it is not known
-    some_bytes = ("<0x00>" in completed.known) != ("<0xFF>" in completed.known)
+    eos, unk, bos = seen(state.eos), seen(state.unk), seen(state.bos)
+    # that a text cannot produce unk is proven by what was read; that it can, by what was not
+    settled = completed.headed and (completed.settled or state.unk_emitted is False)
     return dataclasses.replace(
         state,
-        eos=seen(state.eos),
-        unk=seen(state.unk),
-        bos=seen(state.bos),
-        specials=tuple((role, token) for role, token in state.specials if token.text in completed.known),
-        candidates=tuple(c for c in state.candidates if not c.token.text.startswith(FILLER)),
-        n_tokens=state.n_tokens if sized else None,
-        max_id=state.max_id if sized else None,
-        next_id=state.next_id if sized else None,
-        appends_eos=state.appends_eos if completed.headed else None,
-        unk_emitted=state.unk_emitted if completed.headed and not some_bytes else None,
+        eos=eos,
+        unk=unk,
+        bos=bos,
+        specials=tuple((role, token) for role, token in state.specials if completed.knows(token)),
+        candidates=tuple(
+            c
+            for c in state.candidates
+            if completed.headed and completed.knows(c.token) and (settled or c.kind != "unk")
+        ),
+        n_tokens=None,
+        max_id=None,
+        next_id=None,
+        holes=0,
+        pad_uses=None,
+        appends_eos=state.appends_eos if completed.headed and eos == state.eos else None,
+        unk_emitted=state.unk_emitted if settled else None,
     )
+
+
+def hub_findings(state: PadState, source: HubSource, **how: Any) -> tuple[Finding, ...]:
+    """What the rules find in a state whatever the files say that were not read.
+
+    ``how``: as `padfix.rules.check` takes it. A finding counts that is there under each of a few guesses.
+    """
+    from padfix.rules import check
+
+    findings = check(state, **how)
+    for guess in _guesses(state, source):
+        held = {(f.code, f.severity, f.key) for f in check(guess, **how)}
+        findings = tuple(f for f in findings if (f.code, f.severity, f.key) in held)
+    return findings
+
+
+def _guesses(state: PadState, source: HubSource) -> Iterator[PadState]:
+    """What the state could be: with other values of what is not known."""
+    if source.completed is not None and state.pad is not None:
+        yield dataclasses.replace(state, pad_is_added=True)  # then its string is no word of the text
+    if "generation_config.json" in source.unread:
+        ids = {t.id for t in (state.pad, state.eos, state.bos) if t is not None and t.id is not None} | {0}
+        for pad_id in sorted(ids):
+            yield dataclasses.replace(
+                state,
+                generation_pad_id=pad_id,
+                generation_eos_ids=state.config_eos_ids or state.eos_ids,
+                has_generation_config=True,
+            )
+        stops = tuple(sorted({*state.eos_ids, *ids}))
+        yield dataclasses.replace(state, generation_eos_ids=stops, has_generation_config=True)

@@ -65,7 +65,7 @@ def surveyed(entry: Mapping[str, Any]) -> Report:
 
 def survey_one(client: Client, spec: str) -> Report:
     """The same for a repository that is named: one request, of the list of files' ``config``."""
-    from padfix.hub.source import fetch_listing
+    from padfix.hub.file_list import fetch_listing
 
     try:
         listing = fetch_listing(client, spec)
