@@ -76,6 +76,7 @@ def test_what_a_user_gets_wrong(tmp_path, padfix, arguments, said):
     assert shown.returncode == COULD_NOT_RUN
     assert said in shown.stdout + shown.stderr
     assert "Traceback" not in shown.stderr
+    assert "no findings" not in shown.stderr
 
 
 @pytest.mark.parametrize(

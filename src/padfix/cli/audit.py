@@ -246,7 +246,8 @@ def audit(
 ) -> None:
     """Find padding mistakes in tokenizers and checkpoints, from their files alone.
 
-    Reads JSON and safetensors headers only: no weights, no pickle, no code from the repository.
+    Reads JSON and safetensors headers only: no weights, no pickle, no code from the repository. The options from
+    --author to --address are for repositories on a hub.
 
     Exit code 0: clean; 1: findings at or above --fail-on; 2: could not run; 130: interrupted.
     """

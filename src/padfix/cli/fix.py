@@ -67,7 +67,8 @@ def fix(
     """Set the pad token of a checkpoint, and bring every config in step.
 
     Writes small JSON files only, all of them or none; weights are never touched. The diff goes to stdout.
-    What needs a new embedding row is refused with the reason.
+    What needs a new embedding row is refused with the reason. A fix that was killed while it put its files in
+    place is finished by the next one; with -o the copy appears at once.
 
     Exit code 0: done, or nothing to do; 1: the result still has errors; 2: refused; 130: interrupted.
     """

@@ -59,7 +59,7 @@ class Tally:
         n = self.repositories - self.unread
         line = f"audited {n} {'repository' if n == 1 else 'repositories'}: {counts_text(self.findings)}"
         if self.unread:
-            line += f"; {self.unread} could not be audited"
+            line = f"{line}; {self.unread} could not be audited" if n else "nothing could be audited"
         if interrupted:
             line += "; interrupted"
         if not self.left_out or self.repositories > _FEW:
