@@ -158,7 +158,7 @@ def _inline(text: str) -> str:
     """Words from a repository in one line of Markdown: no markup, no mention, no link."""
     from padfix.render import markdown
 
-    return markdown._escape(text)
+    return markdown.escape(text)
 
 
 def _longest_run(text: str) -> int:

@@ -1,4 +1,4 @@
-"""One self-contained HTML page: counts, a table of repositories, a table of findings; sort, filter, light and dark.
+"""One self-contained HTML page: a run in four tables, then findings and repositories; sort, filter, light and dark.
 
 Rendered by Jinja with autoescaping on. The page's own script and style are allowed by their hashes and
 nothing else is, so markup that slipped through could still not run or load anything.
@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from importlib.metadata import version
+from typing import Any, Final
 
 from padfix.errors import MissingDependencyError
+from padfix.hub.summary import PADS, Summary
 from padfix.render import plain
 from padfix.render.escape import safe
 from padfix.types import Report
+
+_MOST: Final = 5_000  # repositories with rows of their own; a page of 10,000 takes a browser 4 s
+_FAMILIES: Final = 40
 
 
 def render(reports: Iterable[Report]) -> str:
@@ -27,7 +32,11 @@ def render(reports: Iterable[Report]) -> str:
             "-f html needs jinja2; install it with: pip install 'padfix[html]'"
         ) from error
     every = list(reports)
-    findings = [f for report in every for f in report.findings]
+    summary = Summary()
+    for report in every:
+        summary.add(report)
+    shown = sorted(every, key=_badness)[:_MOST] if len(every) > _MOST else every
+    findings = [f for report in shown for f in report.findings]
     templates = resources.files("padfix.render").joinpath("templates")
     style, script = (templates.joinpath(name).read_text("utf-8") for name in ("report.css", "report.js"))
     environment = Environment(
@@ -39,16 +48,56 @@ def render(reports: Iterable[Report]) -> str:
         script=script,
         policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'",
         version=version("padfix"),
-        counts={s: sum(f.severity == s for f in findings) for s in ("error", "warning", "info")},
-        reports=[_row(report) for report in every],
+        counts={s: summary.severities[s] for s in ("error", "warning", "info")},
+        n_repositories=len(every),
+        run=_run(summary) if len(every) > 1 else None,
+        reports=[_row(report) for report in shown],
         findings=[
             (report.source, f, plain.place_text(f))
-            for report in every
+            for report in shown
             for f in plain.by_severity(report.findings)
         ],
-        skips=[skip for report in every for skip in report.skipped],
+        skips=[skip for report in shown for skip in report.skipped],
         rules=sorted({f.code for f in findings}),
     )
+
+
+def _badness(report: Report) -> tuple[int, int, int]:
+    """Sorts the worst first; the order of the run where two are equally bad."""
+    counts = [sum(f.severity == s for f in report.findings) for s in ("error", "warning", "info")]
+    return -counts[0], -counts[1], -counts[2]
+
+
+def _run(summary: Summary) -> dict[str, Any]:
+    """The tables of a whole run: pads by family, findings by rule, the worst repositories, what was skipped."""
+    families = sorted(summary.families.items(), key=lambda item: (-item[1].total(), item[0]))
+    rules = sorted(summary.rules.items(), key=lambda item: (-item[1].total(), item[0]))
+    return {
+        "pads": PADS,
+        "families": [
+            {"name": name, "counts": counts, "total": counts.total(), "bars": _bars(counts)}
+            for name, counts in families[:_FAMILIES]
+        ],
+        "other_families": max(0, len(families) - _FAMILIES),
+        "rules": [
+            {"code": code, "name": name, "counts": counts, "total": counts.total()}
+            for (code, name), counts in rules
+        ],
+        "worst": summary.worst,
+        "skipped": summary.skipped.most_common(),
+        "audited": summary.repositories - summary.skipped.total(),
+    }
+
+
+def _bars(counts: Mapping[str, int]) -> list[tuple[str, float, float]]:
+    """``(kind of pad, start, width)`` of a bar that is 100 wide."""
+    bars, start, total = [], 0.0, sum(counts.values())
+    for pad in PADS:
+        width = 100 * counts.get(pad, 0) / total if total else 0.0
+        if width:
+            bars.append((pad, round(start, 2), round(width, 2)))
+        start += width
+    return bars
 
 
 def _row(report: Report) -> dict[str, object]:

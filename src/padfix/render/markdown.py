@@ -23,10 +23,10 @@ def render(reports: Iterable[Report]) -> str:
     lines = ["## padfix", "", f"{repositories}: {plain.count_text(findings)}.", ""]
     for report in every:
         if report.findings:
-            lines += [f"### {_escape(report.source)}", "", *_table(report), ""]
+            lines += [f"### {escape(report.source)}", "", *_table(report), ""]
     skips = [skip for report in every for skip in report.skipped]
     if skips:
-        lines += ["### Not audited", "", *(f"- {_escape(s.source)}: {_escape(s.reason)}" for s in skips), ""]
+        lines += ["### Not audited", "", *(f"- {escape(s.source)}: {escape(s.reason)}" for s in skips), ""]
     return "\n".join(lines)
 
 
@@ -34,18 +34,16 @@ def _table(report: Report) -> list[str]:
     lines = ["| | Rule | Where | Finding | Fix |", "|---|---|---|---|---|"]
     for finding in plain.by_severity(report.findings):
         fix = "" if finding.fix is None else _code(finding.fix)
-        where = _escape(plain.place_text(finding))
-        rule = f"{_escape(finding.code)} {_escape(finding.name)}"
-        lines.append(
-            f"| {_MARKS[finding.severity]} | {rule} | {where} | {_escape(finding.message)} | {fix} |"
-        )
+        where = escape(plain.place_text(finding))
+        rule = f"{escape(finding.code)} {escape(finding.name)}"
+        lines.append(f"| {_MARKS[finding.severity]} | {rule} | {where} | {escape(finding.message)} | {fix} |")
     return lines
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     r"""Text that shows as itself.
 
-    >>> _escape("<pad> | *x* @everyone")
+    >>> escape("<pad> | *x* @everyone")
     '\\<pad\\> \\| \\*x\\* @<!-- -->everyone'
     """
     escaped = re.sub(r"([\\`*_{}\[\]<>()#+!|~$&])", r"\\\1", safe(text))

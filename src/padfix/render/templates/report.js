@@ -44,5 +44,12 @@ for (const table of document.querySelectorAll("table.sortable")) {
     sort(table, column, ascending);
   }));
 }
+// a repository or a rule in the tables of the run: show its findings
+for (const button of document.querySelectorAll(".run button")) button.addEventListener("click", () => {
+  search.value = button.dataset.search ?? "";
+  rule.value = button.dataset.pick ?? "";
+  filter();
+  document.querySelector(".controls").scrollIntoView();
+});
 for (const control of [search, rule, ...boxes]) control.addEventListener("input", filter);
 filter();
