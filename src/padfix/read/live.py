@@ -11,7 +11,7 @@ from padfix.errors import PadfixError
 from padfix.read.heads import head_of
 from padfix.read.tables import backend_table, part_json, parts, python_table, template_ends_with
 from padfix.read.uses import live_uses
-from padfix.read.vocabulary import Vocabulary, vocabulary
+from padfix.read.vocabulary import Vocabulary, vocabulary, weight_of
 from padfix.traits import traits_of
 from padfix.types import ABSENT, BackendPadding, BadValue, ConfigId, PadRow, PadState, Token
 
@@ -77,6 +77,10 @@ def text_tokenizer(tok: Any) -> Any:
     """The tokenizer that a processor holds, or the tokenizer itself."""
     from transformers import PreTrainedTokenizerBase
 
+    if isinstance(tok, type):
+        raise PadfixError(
+            f"expected a tokenizer, found the class {tok.__qualname__}; load one with {tok.__qualname__}.from_pretrained(...)"
+        )
     for candidate in (tok, getattr(tok, "tokenizer", None)):
         if isinstance(candidate, PreTrainedTokenizerBase):
             return candidate
@@ -91,6 +95,11 @@ def text_tokenizer(tok: Any) -> Any:
 def unwrap(model: Any) -> tuple[Any, tuple[str, ...]]:
     """The ``PreTrainedModel`` inside DDP, ``torch.compile``, FSDP or PEFT, and the wrappers from outside in."""
     from transformers import PreTrainedModel
+
+    if isinstance(model, type):
+        raise PadfixError(
+            f"expected a model, found the class {model.__qualname__}; load one with {model.__qualname__}.from_pretrained(...)"
+        )
 
     wrappers: list[str] = []
     inner = model
@@ -384,7 +393,7 @@ def _adapter(model: Any) -> str | None:
 
 def _sharded(table: Vocabulary) -> bool:
     for module in (table.input_module, table.output_module):
-        weight = getattr(module, "weight", None)
+        weight = weight_of(module)
         if weight is not None and (
             hasattr(weight, "ds_id") or hasattr(weight, "device_mesh") or weight.numel() == 0
         ):
@@ -396,7 +405,7 @@ def _offloaded(inner: Any, table: Vocabulary) -> bool:
     placed = getattr(inner, "hf_device_map", None) or {}
     if any(str(device) in ("disk", "meta") for device in placed.values()):
         return True
-    weights = (getattr(m, "weight", None) for m in (table.input_module, table.output_module))
+    weights = (weight_of(m) for m in (table.input_module, table.output_module))
     return any(w is not None and getattr(w, "is_meta", False) for w in weights)
 
 
@@ -404,7 +413,7 @@ def _pad_row(table: Vocabulary, pad_id: int | None, measure_mean: bool) -> PadRo
     """The pad's own input row against its neighbours; None where it cannot be read."""
     import torch
 
-    weight = getattr(table.input_module, "weight", None)
+    weight = weight_of(table.input_module)
     if (
         weight is None
         or pad_id is None

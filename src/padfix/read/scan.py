@@ -11,7 +11,7 @@ from typing import Any, Final
 from padfix.read.vocab import ScannedVocab
 
 SCAN_FROM: Final = 150_000  # bytes of vocabulary from which an array pays for importing numpy
-_BLOCK: Final = 1 << 17
+_BLOCK: Final = 1 << 19
 _END: Final = 64  # the last block has at least so many bytes, so that the last number is in it
 _ROOM: Final = 16  # bytes that may be looked at behind the end
 _QUOTE, _COLON, _COMMA, _BACKSLASH, _SPACE, _ZERO = b'":,\\ 0'
@@ -41,7 +41,8 @@ def scan_object(data: bytes, start: int = 0, stop: int | None = None) -> Scanned
     if escapes is None:
         return None
     hidden, style = escapes
-    skip = 2 + (data.rfind(b'":', opening, stop) == data.rfind(b'": ', opening, stop))  # from quote to number
+    colon = data.rfind(b'":', opening, stop) + 2
+    skip = 3 if data[colon : colon + 1] == b" " else 2  # from a quote to the number behind it
     count, gap, between, carry = 0, 0, b"", opening  # ``carry``: where the next key's first quote must be
     parts = []
     for low in range(opening, max(opening + 1, stop - _END), _BLOCK):

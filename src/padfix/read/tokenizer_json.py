@@ -50,6 +50,7 @@ class TokenizerJson:
     vocab: Vocab
     list_vocab: bool
     text: str = ""  # the head, for line numbers
+    vocab_end: int = 0  # where the bytes after the vocabulary begin, where that is known
     added: Any = None  # its added tokens, once parsed
 
     @property
@@ -250,7 +251,8 @@ def _object(
     head["model"].pop("vocab", None)
     if extra is not None:
         head["model"].setdefault(extra, None)
-    return TokenizerJson(name, head, vocab, False, data[: min(start, 2**20)].decode("utf-8", "replace"))
+    text = data[: min(start, 2**20)].decode("utf-8", "replace")
+    return TokenizerJson(name, head, vocab, False, text, stop)
 
 
 def _pieces(source: Source, name: str, data: bytes, start: int, head: dict[str, Any]) -> TokenizerJson | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any, Final
 
 from padfix.candidates import TokenTable
@@ -14,6 +15,10 @@ from padfix.read.tokenizer_json import MAX_TOKENIZER_JSON
 from padfix.types import Token
 
 _MAX_SPLITS: Final = 64
+_STRING: Final = rb'"(?:[^"\\]|\\.)*"'
+_FIRST_MERGE: Final = re.compile(
+    rb'"merges"\s*:\s*\[\s*(\[\s*)' + _STRING + rb"(\s*,\s*)" + _STRING + rb"(\s*\])"
+)
 _MAX_LIVE: Final = 1000  # characters; a longer string is no token of any model
 
 
@@ -86,25 +91,24 @@ def _from_text(files: TokenizerFiles, built: Built, text: str) -> bool:
 
 def _merged(files: TokenizerFiles, text: str, cuts: list[int]) -> bool:
     """Do the merges build this string from two of the vocabulary's?"""
+    pairs = [(text[:i], text[i:]) for i in cuts]
     if files.json is not None:
-        data = files.repository.read(files.json.name, MAX_TOKENIZER_JSON)
-        start = max(0, data.find(b'"merges"'))
-        return any(pattern.search(data, start) for pattern in _patterns(text, cuts))
+        name, start = files.json.name, files.json.vocab_end
+        data = files.repository.range(name, start, MAX_TOKENIZER_JSON)
+        return any(written in data for written in _written(data, pairs))
     if "merges.txt" not in files.names:
         return False
     data = b"\n" + files.repository.read("merges.txt", MAX_SMALL)
-    pairs = ((text[:i], text[i:]) for i in cuts)
     return any(f"\n{a} {b}".encode() + end in data for a, b in pairs for end in (b"\n", b"\r"))
 
 
-def _patterns(text: str, cuts: list[int]) -> list[re.Pattern[bytes]]:
-    """Both ways of writing a merge, for every place where the string can be cut."""
-    found = []
-    for i in cuts:
-        a, b = (
-            re.escape(json.dumps(part, ensure_ascii=False)[1:-1].encode("utf-8", "replace"))
-            for part in (text[:i], text[i:])
-        )
-        found.append(re.compile(b'"' + a + b" " + b + b'"'))
-        found.append(re.compile(rb'\[\s*"' + a + rb'"\s*,\s*"' + b + rb'"\s*\]'))
-    return found
+def _written(data: bytes, pairs: list[tuple[str, str]]) -> Iterator[bytes]:
+    """These merges as the file would write them: as one string, or as a list spaced as its first one is."""
+    first = _FIRST_MERGE.match(data, max(0, data.find(b'"merges"')))
+    before, between, after = (b"[", b",", b"]") if first is None else first.groups()
+    for pair in pairs:
+        a, b = (json.dumps(part, ensure_ascii=False)[1:-1].encode("utf-8", "replace") for part in pair)
+        if first is None:
+            yield b'"' + a + b" " + b + b'"'
+        else:
+            yield before + b'"' + a + b'"' + between + b'"' + b + b'"' + after

@@ -199,4 +199,7 @@ class ScannedVocab:
         # one JSON list of all: ten times faster than a call for each
         listed = b'["' + b'","'.join(map(data.__getitem__, map(slice, starts, ends))) + b'"]'
         texts = json.loads(listed.decode("utf-8")) if starts else []
-        return {t: i for t, i in zip(texts, self._numbers[chosen].tolist(), strict=True) if wanted(t)}
+        ids = self._numbers[chosen].tolist()
+        if b"\\" not in listed:  # nothing but single characters is left to be looked at
+            return {t: i for t, i in zip(texts, ids, strict=True) if len(t) > 1 or " " <= t < "\u0200"}
+        return {t: i for t, i in zip(texts, ids, strict=True) if wanted(t)}

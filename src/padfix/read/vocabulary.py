@@ -87,8 +87,8 @@ def vocabulary(model: Any) -> Vocabulary:
     if out is None:
         head = None
     biases = tuple(_biases(model, head, out.rows)) if out is not None else ()
-    tied = None if entry is None or out is None else same_tensor(_weight(source), _weight(head))
-    taken = {id(tensor) for tensor in (_weight(source), _weight(head)) if tensor is not None}
+    tied = None if entry is None or out is None else same_tensor(weight_of(source), weight_of(head))
+    taken = {id(tensor) for tensor in (weight_of(source), weight_of(head)) if tensor is not None}
     taken |= {id(_tensor(model, bias.name)) for bias in biases}
     rows = {m.rows for m in (entry, out) if m is not None}
     padding_idx = getattr(source, "padding_idx", None) if entry is not None else None
@@ -127,7 +127,7 @@ def same_tensor(left: Any, right: Any) -> bool:
 
 def rows_of(module: Any, attribute: str) -> int | None:
     """Rows of an embedding or head: of its weight, or what ``attribute`` says where that is packed or partial."""
-    weight = _weight(module)
+    weight = weight_of(module)
     declared = getattr(module, attribute, None)
     if weight is not None:
         shape = getattr(
@@ -152,7 +152,8 @@ def _module(model: Any, getter: str) -> Any:
     return module
 
 
-def _weight(module: Any) -> Any:
+def weight_of(module: Any) -> Any:
+    """The module's weight, or None: torch's own quantised layers have a method of that name."""
     import torch
 
     weight = getattr(module, "weight", None)
