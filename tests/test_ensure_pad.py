@@ -301,3 +301,93 @@ def test_auto_over_the_corpus(corpus_name: str, tmp_path: Path) -> None:
         warnings.simplefilter("ignore")
         again = AutoTokenizer.from_pretrained(tmp_path)
     assert (again.pad_token, again.pad_token_id) == (tok.pad_token, tok.pad_token_id)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"strategy": ["add"]}, "unknown strategy"),
+        ({"init": ["mean"]}, "unknown init"),
+        ({"multiple_of": 10**9}, "at most 65536"),
+        ({"texts": "one string"}, "texts must be a list of strings"),
+        ({"texts": [3]}, "texts must be a list of strings"),
+    ],
+)
+def test_arguments_of_a_wrong_type_are_named(arguments: dict[str, Any], words: str) -> None:
+    """A list for a name, a string for a list, a number of rows for a step: refused in words, nothing touched."""
+    tok = tiny_tokenizer(pad=None)
+    with pytest.raises(ValueError, match=words):
+        padfix.ensure_pad(None, tok, **arguments)
+    assert tok.pad_token is None
+
+
+def test_sides_are_right_and_left() -> None:
+    """A single side may be a string; anything else is refused, not tried letter by letter."""
+    tok = tiny_tokenizer(pad="<pad>", eos="</s>")
+    model = tiny_model("llama", pad_token_id=tok.pad_token_id)
+    names = [check.name for check in padfix.verify(model, tok, sides="left").checks]  # type: ignore[arg-type]
+    assert [name for name in names if name.startswith("padding")] == ["padding-left", "padding-left-bare"]
+    with pytest.raises(ValueError, match="found 'up'"):
+        padfix.verify(model, tok, sides=["up"])  # type: ignore[list-item]
+
+
+def test_a_class_is_not_a_tokenizer_nor_a_model() -> None:
+    """Forgetting from_pretrained is said so, with the call that was meant."""
+    tok = tiny_tokenizer(pad=None)
+    with pytest.raises(padfix.PadfixError, match=r"found the class \w+; load one with"):
+        padfix.ensure_pad(None, type(tok))
+    with pytest.raises(padfix.PadfixError, match="found the class LlamaForCausalLM; load one with"):
+        padfix.ensure_pad(type(tiny_model("llama")), tok)
+
+
+def test_verify_one_is_as_strict_as_true() -> None:
+    """`verify=1` rolls back what `verify=True` would."""
+    model, tok = tiny_model("fnet", "masked"), tiny_tokenizer("wordpiece")
+    with pytest.raises(padfix.VerificationError):
+        padfix.ensure_pad(model, tok, "add", verify=1)  # type: ignore[arg-type]
+    assert tok.pad_token is None
+
+
+@pytest.mark.filterwarnings("ignore:.*quantiz.*")
+def test_a_head_quantised_by_torch_is_read_and_not_grown() -> None:
+    """Its `weight` is a method, which reading survives; one scale for a whole batch is named; `add` is refused in words."""
+    import torch
+
+    model, tok = pair("llama")
+    torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8, inplace=True)
+    with pytest.raises(padfix.VerificationError, match="one scale for the whole batch"):
+        padfix.ensure_pad(model, tok, "eos")
+    assert padfix.ensure_pad(model, tok, "eos", verify=False).changed
+    tok.pad_token = None
+    with pytest.raises(StrategyError):
+        padfix.ensure_pad(model, tok, "add")
+
+
+def test_a_model_that_returns_a_bare_tensor_or_a_tuple_is_judged_too() -> None:
+    """A forward() of one's own need not give a ModelOutput: the logits are found by their shape."""
+    import torch
+    from transformers import LlamaConfig, PreTrainedModel
+
+    class Own(PreTrainedModel):  # type: ignore[misc]
+        config_class = LlamaConfig
+
+        def __init__(self, config: Any, wrap: bool) -> None:
+            super().__init__(config)
+            self.embed, self.head = torch.nn.Embedding(131, 16), torch.nn.Linear(16, 131)
+            self.wrap = wrap
+
+        def get_input_embeddings(self) -> Any:
+            return self.embed
+
+        def get_output_embeddings(self) -> Any:
+            return self.head
+
+        def forward(self, input_ids: Any, attention_mask: Any = None) -> Any:
+            logits = self.head(self.embed(input_ids).cumsum(1))  # reads padding before the text
+            return (logits,) if self.wrap else logits
+
+    for wrap in (True, False):
+        verdict = padfix.verify(Own(LlamaConfig(vocab_size=131), wrap).eval(), tiny_tokenizer(pad="<pad>"))
+        assert verdict["padding-right"].passed
+        assert not verdict["padding-left"].passed
+        assert "KL" in verdict["padding-left"].detail

@@ -90,6 +90,8 @@ def ensure_pad(
     """
     if verify not in (True, False, "warn"):
         raise ValueError(f"verify must be True, False or 'warn', found {verify!r}")
+    verify = verify if verify == "warn" else bool(verify)  # 1 is as strict as True
+    texts = _texts(texts)
     before, wanted = _planned(model, tok, strategy, pad_token, init, multiple_of)
     if dry_run:
         return PadReport(before, wanted.project(before), wanted, None, _findings(before), False, dry_run=True)
@@ -145,7 +147,8 @@ def verify(
     """
     from padfix.proof import prove
 
-    return prove(model, tok, texts=texts, sides=tuple(sides), attention=attention, generate=generate)
+    texts, sides = _texts(texts), _sides(sides)
+    return prove(model, tok, texts=texts, sides=sides, attention=attention, generate=generate)
 
 
 def sanity_check(
@@ -165,6 +168,22 @@ def sanity_check(
     from padfix.training import sanity_check as check
 
     return check(model, tok, data=data, collator=collator, task=task, step=step)
+
+
+def _texts(texts: Any) -> tuple[str, ...] | None:
+    if texts is None:
+        return None
+    given = () if isinstance(texts, (str, bytes)) else tuple(texts)
+    if isinstance(texts, (str, bytes)) or not all(isinstance(text, str) for text in given):
+        raise ValueError(f"texts must be a list of strings, found {texts!r:.80}")
+    return given
+
+
+def _sides(sides: Any) -> tuple[Side, ...]:
+    given = (sides,) if isinstance(sides, str) else tuple(sides)
+    if wrong := [side for side in given if side not in ("right", "left")]:
+        raise ValueError(f"sides must be of 'right' and 'left', found {wrong[0]!r}")
+    return given
 
 
 def _planned(

@@ -189,7 +189,12 @@ def _spare(state: PadState, options: Options) -> Plan:
     assert new.id is not None
     rows = state.rows
     if rows is None:
-        raise StrategyError("no spare row: without a model the rows of the embeddings are unknown")
+        why = (
+            "this model does not say which matrix its ids index, so"
+            if state.live and state.has_model
+            else "without a model"
+        )
+        raise StrategyError(f"no spare row: {why} the rows of the embeddings are unknown")
     if new.id >= rows:
         raise StrategyError(
             f"no spare row: the next id is {new.id} and the smallest vocabulary matrix has {rows} rows"
@@ -444,15 +449,23 @@ def _fault_text(state: PadState, fault: Fault | None) -> str:
     return FAULTS[fault] if fault is not None else f"its pad is {state.pad}"
 
 
-def _validated(name: str, pad_token: Any, init: Any, multiple_of: Any) -> Options:
-    if name not in STRATEGIES:
+_LARGEST_MULTIPLE = 2**16
+
+
+def _validated(name: Any, pad_token: Any, init: Any, multiple_of: Any) -> Options:
+    if not isinstance(name, str) or name not in STRATEGIES:
         raise StrategyError(f"unknown strategy {name!r}; there are {', '.join(map(repr, STRATEGIES))}")
-    if init not in (None, "mean", "zero"):
+    if init is not None and (not isinstance(init, str) or init not in ("mean", "zero")):
         raise StrategyError(f"unknown init {init!r}; there are 'mean' and 'zero'")
     if multiple_of is not None and (
         isinstance(multiple_of, bool) or not isinstance(multiple_of, int) or multiple_of < 1
     ):
         raise StrategyError(f"multiple_of must be a positive integer, found {multiple_of!r}")
+    if multiple_of is not None and multiple_of > _LARGEST_MULTIPLE:
+        raise StrategyError(
+            f"multiple_of must be at most {_LARGEST_MULTIPLE}, found {multiple_of}: it is the step that rows are rounded "
+            "up to (8 to 256 suit the hardware), not a number of rows"
+        )
     if pad_token is not None and (not isinstance(pad_token, str) or not pad_token.strip()):
         raise StrategyError(f"pad_token must be a non-empty string, found {pad_token!r}")
     checked: Init | None = "mean" if init == "mean" else "zero" if init == "zero" else None

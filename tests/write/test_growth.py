@@ -436,3 +436,23 @@ def test_a_compiled_model_grows() -> None:
     tok, wanted = added(model)
     Transaction(torch.compile(model), tok).apply(wanted)
     assert vocabulary(model).input_rows == 132
+
+
+def test_a_model_of_inference_tensors_grows_and_is_put_back() -> None:
+    """Loaded under inference mode, its tensors take no ordinary data back: they stay inference tensors, bit for bit."""
+    import torch
+
+    with torch.inference_mode():
+        model = tiny_model("gpt2", tied=False)
+    before = {name: (tensor.clone(), tensor.is_inference()) for name, tensor in model.state_dict().items()}
+    assert model.lm_head.weight.is_inference()
+    for end in ("rollback", "commit"):
+        undo = getattr(apply(model), end)()
+        if undo is not None:
+            assert model.lm_head.weight.shape[0] == 132
+            undo()
+        after = model.state_dict()
+        assert all(
+            torch.equal(after[name], old) and after[name].is_inference() == kind
+            for name, (old, kind) in before.items()
+        )

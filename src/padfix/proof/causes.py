@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from padfix.proof.evidence import Evidence
 from padfix.proof.subject import Subject
@@ -56,6 +56,12 @@ def of_content(evidence: Evidence, side: str) -> Cause:
     name = subject.model_type or "the model"
     if subject.model_type in LEAKS:
         return Cause(f"{name}: {LEAKS[subject.model_type]}", remedy)
+    if evidence.routing_noise > evidence.zones.floor / 10:
+        return Cause(
+            "a row's outputs change with the other rows of its batch, padded or not: activations are quantised with one "
+            "scale for the whole batch, or the batch is normalised",
+            "batch what belongs together, or run the texts one by one; a pad token has no part in it",
+        )
     inert = not subject.takes_mask or evidence.mask_inert(side)
     if side == "left" and clean and "recurrent" in subject.traits:
         unmasked = "the model ignores attention_mask" if inert else "the mask does not stop it"
@@ -193,9 +199,9 @@ def broken_row(subject: Subject) -> Cause | None:
 
 def pad_row(subject: Subject) -> float | None:
     """The largest entry of the pad's input row (NaN or infinity included); None where there is none."""
-    from padfix.read.vocabulary import vocabulary
+    from padfix.read.vocabulary import vocabulary, weight_of
 
-    weight: Any = getattr(vocabulary(subject.model).input_module, "weight", None)
+    weight = weight_of(vocabulary(subject.model).input_module)
     if weight is None or weight.device.type == "meta" or not 0 <= (subject.pad_id or 0) < weight.shape[0]:
         return None
     return None if subject.pad_id is None else float(weight[subject.pad_id].detach().float().abs().max())

@@ -38,7 +38,7 @@ def fingerprints(model: Any) -> tuple[tuple[Fingerprint, ...], tuple[str, ...]]:
     for matrix in vocabulary(model).matrices:
         tensor = tensor_named(model, matrix.name)
         if tensor is None or tensor.device.type == "meta" or type(tensor).__name__ == "DTensor":
-            unread.append(f"weights-kept: {matrix.name} cannot be read here (sharded or offloaded)")
+            unread.append(f"weights-kept: {matrix.name} cannot be read here (sharded, offloaded or packed)")
             continue
         if tensor.shape[matrix.dim] != matrix.rows:
             unread.append(f"weights-kept: {matrix.name} is packed or partial ({tuple(tensor.shape)})")
@@ -59,11 +59,14 @@ def fingerprints(model: Any) -> tuple[tuple[Fingerprint, ...], tuple[str, ...]]:
 
 def tensor_named(model: Any, name: str) -> Any:
     """The parameter or buffer with this dotted name, or None."""
+    import torch
+
     path, _, last = name.rpartition(".")
     try:
-        return getattr(model.get_submodule(path), last, None)
+        found = getattr(model.get_submodule(path), last, None)
     except AttributeError:
         return None
+    return found if isinstance(found, torch.Tensor) else None
 
 
 def row_sums(tensor: Any, dim: int = 0) -> Any:

@@ -178,6 +178,9 @@ def _failed(subject: Subject, problem: ProbeError, ran_before: bool, notes: list
 
 
 def _not_run(subject: Subject, problem: ProbeError) -> str:
+    main = getattr(subject.model, "main_input_name", "input_ids")
+    if main != "input_ids" and main not in ("inputs", "decoder_input_ids"):  # Whisper, ViT
+        return f"outputs: {type(subject.model).__name__} reads {main}, and the probe holds text alone"
     what = "outputs" if subject.dtype == "float32" else f"dtype {subject.dtype}"
     return f"{what}: the forward pass fails ({str(problem)[:300]})"
 

@@ -127,10 +127,14 @@ def _watch_base(model: Any, caught: list[Any]) -> Any:
 def _read(
     subject: Subject, rows: tuple[Row, ...], output: Any, caught: list[Any], length: int, error: str | None
 ) -> Run:
+    import torch
+
     from padfix.read.vocabulary import vocabulary
 
     rows_out = vocabulary(subject.model).output_rows
     scores = None
+    if isinstance(output, torch.Tensor):  # models of one's own return what they like
+        output = (output,)
     if output is not None:
         logits = _first(output, ("logits", "prediction_logits", "prediction_scores", "lm_logits"))
         if subject.model_type == "perceiver" and logits is not None and logits.dim() == 3:
@@ -142,7 +146,8 @@ def _read(
     for source in (*([output] if output is not None else []), *caught):
         hidden = _hidden(source, (len(rows), length))
         if hidden is not None:
-            return Run(rows, hidden.detach(), False, scores, error)
+            logits = source is output and isinstance(output, tuple) and hidden.shape[-1] == rows_out
+            return Run(rows, hidden.detach(), logits, scores, error)
     if scores is not None:
         return Run(rows, None, False, scores, error)
     raise ProbeError(error or f"{type(subject.model).__name__} gave no vector per token for {length} tokens")

@@ -77,12 +77,12 @@ def subject_of(model: Any, tok: Any) -> Subject:
     """Read the facts of a model and its tokenizer; nothing is run and nothing changes."""
     from padfix.read.heads import head_of
     from padfix.read.live import text_configs, text_tokenizer, unwrap
-    from padfix.read.vocabulary import vocabulary
+    from padfix.read.vocabulary import vocabulary, weight_of
 
     (inner, _), text_tok = unwrap(model), text_tokenizer(tok)
     parameters = inspect.signature(inner.forward).parameters
     table = vocabulary(inner)
-    weight = getattr(table.input_module, "weight", None)
+    weight = weight_of(table.input_module)
     reference = weight if weight is not None else next(inner.parameters(), None)
     offset = _position_offset(inner)
     lengths = [

@@ -97,6 +97,9 @@ def _grown(table: Table) -> tuple[Any, Any]:
         new.copy_(_finite(mean, rows, table.name) if table.fill == "mean" else torch.zeros_like(mean))
         if old.device.type == "cpu" and table.tensors[0].is_shared():
             data.share_memory_()  # type: ignore[no-untyped-call]
+    if table.tensors[0].is_inference():  # a model loaded in inference mode takes no other data back later
+        with torch.inference_mode():
+            data = data.clone()
     return data, mean
 
 
