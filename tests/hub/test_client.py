@@ -13,8 +13,9 @@ pytest.importorskip("huggingface_hub", minversion="1.0")
 from server import Running
 
 from padfix.errors import SourceError
-from padfix.hub.client import Client, git_oid, matches
+from padfix.hub.client import Client
 from padfix.hub.errors import HubError
+from padfix.hub.hashes import git_oid, matches
 from padfix.hub.source import HubSource
 
 TOKEN = "hf_reader"

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from padfix.hub.client import git_oid
+from padfix.hub.hashes import git_oid
 from padfix.hub.predict import predictions
 from real_tokenizers import corpus_root
 

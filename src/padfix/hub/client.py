@@ -9,7 +9,6 @@ the server names or that grow with jitter; huggingface_hub itself does not retry
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import random
 import sys
@@ -18,19 +17,18 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
 from padfix.errors import MissingDependencyError, SourceError
-from padfix.hub.errors import HubError
+from padfix.hub.errors import HubError, Retry
+from padfix.hub.headers import checked_range, exhausted, line, origin, quota, server_wait
 
 MAX_HOPS: Final = 5
 RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CONNECT, _READ = 10.0, 30.0  # seconds: to connect; of silence while reading
 _WHOLE = 4  # times the time-out, for one answer: a server that drips cannot hold a thread for ever
 _LONGEST_WAIT = 330.0  # seconds; the hub's quota windows are 300 s long
-_LINE: Final = 200  # characters of a server's message that are shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +63,6 @@ class Traffic:
             self.hops += hops
             self.bytes += n_bytes
             self.waited += waited
-
-
-class _Retry(Exception):  # noqa: N818
-    """This try failed; another may not. ``wait``: seconds the server asked for."""
-
-    def __init__(self, error: HubError, wait: float | None = None) -> None:
-        super().__init__(str(error))
-        self.error, self.wait = error, wait
 
 
 def hub_is_new() -> bool:
@@ -166,8 +156,8 @@ class Client:
             try:
                 answer = self._once(url, what, limit, start, length)
                 if check is not None and (wrong := check(answer.body)):
-                    raise _Retry(HubError("broken-answer", f"{what}: {wrong}"))
-            except _Retry as retry:
+                    raise Retry(HubError("broken-answer", f"{what}: {wrong}"))
+            except Retry as retry:
                 last = retry.error
                 patience -= 1
                 # being told to wait is no failure; three times the tries end even that
@@ -197,13 +187,11 @@ class Client:
                 "unavailable", f"{what}: HF_HUB_OFFLINE is set; unset it to audit over the network"
             ) from error
         except invalid_url as error:
-            raise HubError(
-                "broken-answer", f"{what}: an address that is none: {_line(str(error))}"
-            ) from error
+            raise HubError("broken-answer", f"{what}: an address that is none: {line(str(error))}") from error
         except transport_error as error:
             # a reset, a time-out, a body cut short: httpx' words hold no secret, but the URL may be signed
-            raise _Retry(
-                HubError("unavailable", f"{what}: {type(error).__name__}: {_line(str(error))}")
+            raise Retry(
+                HubError("unavailable", f"{what}: {type(error).__name__}: {line(str(error))}")
             ) from error
 
     def _range(self, start: int | None, length: int) -> dict[str, str]:
@@ -219,7 +207,7 @@ class Client:
             if response.status_code == 416:
                 return Answer(b"", headers, str(response.url))
             if response.status_code == 206:
-                total = _checked_range(headers.get("content-range", ""), what, start, length)
+                total = checked_range(headers.get("content-range", ""), what, start, length)
                 keep = length
             else:  # the whole file, from its beginning: read no further than the range reaches
                 keep = start + length
@@ -236,7 +224,7 @@ class Client:
         if start is not None and response.status_code == 200:
             body = body[start : start + length]
         if start is not None and total is not None and len(body) != min(length, max(0, total - start)):
-            raise _Retry(
+            raise Retry(
                 HubError("broken-answer", f"{what}: {len(body):,} bytes where the range has {length:,}")
             )
         return Answer(body, headers, str(response.url), total, response.num_bytes_downloaded)
@@ -244,7 +232,7 @@ class Client:
     def _bounded(self, response: Any, encoding: str, keep: int, what: str, *, whole: bool) -> bytes:
         """The body, unpacked, up to ``keep`` bytes; a longer one is an error where it should be ``whole``."""
         if encoding not in ("identity", "", "gzip"):
-            raise HubError("broken-answer", f"{what}: content encoding {_line(encoding)} was not asked for")
+            raise HubError("broken-answer", f"{what}: content encoding {line(encoding)} was not asked for")
         unpack = zlib.decompressobj(31) if encoding == "gzip" else None
         body = bytearray()
         deadline = time.monotonic() + _WHOLE * self.timeout
@@ -253,8 +241,8 @@ class Client:
             try:
                 body += unpack.decompress(raw, keep + 1 - len(body)) if unpack else raw
             except zlib.error as error:
-                raise _Retry(
-                    HubError("broken-answer", f"{what}: not gzip as it says: {_line(str(error))}")
+                raise Retry(
+                    HubError("broken-answer", f"{what}: not gzip as it says: {line(str(error))}")
                 ) from error
             if len(body) > keep:
                 if whole:
@@ -265,21 +253,21 @@ class Client:
             if self.stop.is_set():
                 raise HubError("unavailable", f"{what}: interrupted")
         if unpack is not None and not unpack.eof:
-            raise _Retry(HubError("broken-answer", f"{what}: the gzip body is cut short"))
+            raise Retry(HubError("broken-answer", f"{what}: the gzip body is cut short"))
         return bytes(body)
 
     # -- waiting ----------------------------------------------------------------------------------
 
     def _wait_for_quota(self, url: str, what: str) -> None:
         with self._gates_lock:
-            wait = self._gates.get(_quota(url), 0.0) - time.monotonic()
+            wait = self._gates.get(quota(url), 0.0) - time.monotonic()
         if wait > 0:
             self._sleep(wait * random.uniform(1.0, 1.1), what)
 
     def close_gate(self, url: str, seconds: float) -> None:
         """Let nobody use this URL's quota for so many seconds."""
         with self._gates_lock:
-            key = _quota(url)
+            key = quota(url)
             self._gates[key] = max(self._gates.get(key, 0.0), time.monotonic() + min(seconds, _LONGEST_WAIT))
 
     def _sleep(self, seconds: float, what: str) -> None:
@@ -289,7 +277,7 @@ class Client:
 
     def headers_for(self, url: str, extra: Mapping[str, str]) -> dict[str, str]:
         """Headers of a request: with the token only to the hub's own origin."""
-        own = _origin(url) == _origin(self.endpoint)
+        own = origin(url) == origin(self.endpoint)
         return {**{k: v for k, v in self._headers.items() if own or k.lower() != "authorization"}, **extra}
 
 
@@ -334,10 +322,10 @@ class _Following:
         try:
             target = urljoin(url, where)
             old, new = urlsplit(url), urlsplit(target)
-            _origin(target)
+            origin(target)
         except ValueError as error:
             raise HubError(
-                "broken-answer", f"{self.what}: a redirect to no address: {_line(str(error))}"
+                "broken-answer", f"{self.what}: a redirect to no address: {line(str(error))}"
             ) from error
         if (
             not where
@@ -346,7 +334,7 @@ class _Following:
         ):
             raise HubError(
                 "broken-answer",
-                f"{self.what}: a redirect to {_line(new.scheme or 'nowhere')!r} is not followed",
+                f"{self.what}: a redirect to {line(new.scheme or 'nowhere')!r} is not followed",
             )
         if hop < MAX_HOPS:
             self._drain()
@@ -363,23 +351,23 @@ class _Following:
 
     def _raise_for_status(self, url: str) -> None:
         status, headers = self.response.status_code, self.response.headers
-        wait = _server_wait(headers)
+        wait = server_wait(headers)
         if status < 400 or status == 416:
-            if _exhausted(headers) and wait is not None:
+            if exhausted(headers) and wait is not None:
                 self.client.close_gate(url, wait)  # the window's last request has just been used
             return
-        what, said = self.what, _line(headers.get("x-error-message", ""))
+        what, said = self.what, line(headers.get("x-error-message", ""))
         code = headers.get("x-error-code", "")
         if status == 429:
             if wait is not None and wait > 0:
                 self.client.close_gate(url, wait)
-            raise _Retry(
+            raise Retry(
                 HubError("rate-limited", f"{what}: 429 Too Many Requests"),
                 min(wait, _LONGEST_WAIT) if wait else None,
             )
         if status in RETRIED:
             retry_after = wait if wait and "retry-after" in headers else None
-            raise _Retry(
+            raise Retry(
                 HubError("unavailable", f"{what}: status {status}"),
                 min(retry_after, 60.0) if retry_after else None,
             )
@@ -412,79 +400,3 @@ def _errors() -> tuple[type[Exception], type[Exception], type[Exception]]:
 
     base = next(c for c in HfHubHTTPError.__mro__ if c.__name__ == "HTTPError")
     return base, sys.modules[base.__module__].InvalidURL, OfflineModeIsEnabled
-
-
-def _checked_range(header: str, what: str, start: int, length: int) -> int | None:
-    """The total of a Content-Range that answers this request."""
-    unit, _, rest = header.partition(" ")
-    span, _, total = rest.partition("/")
-    first, _, last = span.partition("-")
-    if (
-        unit != "bytes"
-        or not (first.isdigit() and last.isdigit())
-        or int(first) != start
-        or int(last) >= start + length
-    ):
-        raise _Retry(
-            HubError(
-                "broken-answer",
-                f"{what}: asked for bytes {start}-{start + length - 1}, got {_line(header)!r}",
-            )
-        )
-    return int(total) if total.isdigit() and len(total) < 20 else None
-
-
-def _server_wait(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait by ``RateLimit: "api";r=0;t=55`` or ``Retry-After`` (seconds or a date)."""
-    if _exhausted(headers):
-        after = headers["ratelimit"].replace(" ", "").partition("t=")[2].partition(";")[0]
-        if after.isdigit() and len(after) < 8:
-            return float(after) + (0.5 if after != "0" else 0.0)  # the header is rounded down
-    value = headers.get("retry-after", "").strip()
-    if value.isdigit() and len(value) < 8:
-        return float(value)
-    if value:
-        try:
-            return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-        except (ValueError, OverflowError, TypeError):
-            return None
-    return None
-
-
-def _exhausted(headers: Mapping[str, str]) -> bool:
-    return "r=0" in headers.get("ratelimit", "").replace(" ", "").split(";")
-
-
-def _quota(url: str) -> str:
-    """The quota that a request counts against: the hub counts API and resolve requests apart."""
-    parts = urlsplit(url)
-    return f"{parts.netloc} {'api' if parts.path.startswith('/api/') else 'resolve'}"
-
-
-def _origin(url: str) -> tuple[str, str, int | None]:
-    parts = urlsplit(url)
-    return (
-        parts.scheme,
-        (parts.hostname or "").lower(),
-        parts.port or {"http": 80, "https": 443}.get(parts.scheme),
-    )
-
-
-def _line(text: str) -> str:
-    """A server's words, printable, in one bounded line."""
-    shown = "".join(c if c.isprintable() else " " for c in text[:_LINE])
-    return " ".join(shown.split())
-
-
-def git_oid(data: bytes) -> str:
-    """The id that git gives to a file's content.
-
-    >>> git_oid(b"hello\\n")
-    'ce013625030ba8dba906f756967f9e9ca394464a'
-    """
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-
-
-def matches(data: bytes, digest: str) -> bool:
-    """True when content has this hash: a git id (40 digits) or a sha256 (64)."""
-    return (hashlib.sha256(data).hexdigest() if len(digest) == 64 else git_oid(data)) == digest

@@ -31,3 +31,11 @@ class HubError(SourceError):
 
     def __reduce__(self) -> tuple[type[HubError], tuple[Kind, str]]:
         return (type(self), (self.kind, self.detail))
+
+
+class Retry(Exception):  # noqa: N818 (a signal within the client)
+    """This try failed; another may not. ``wait``: seconds the server asked for."""
+
+    def __init__(self, error: HubError, wait: float | None = None) -> None:
+        super().__init__(str(error))
+        self.error, self.wait = error, wait

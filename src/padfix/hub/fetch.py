@@ -7,9 +7,10 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from padfix.hub.cache import BlobCache
-from padfix.hub.client import Answer, Client, matches
+from padfix.hub.client import Answer, Client
 from padfix.hub.errors import HubError
 from padfix.hub.file_list import Listing, RemoteFile
+from padfix.hub.hashes import matches
 
 MOST: Final = 300_000  # bytes of a part of a file
 _UNSIZED: Final = 64 * 1024  # what a file is taken to have where the file list does not tell

@@ -15,11 +15,12 @@ import re
 from typing import Any, Final
 
 from padfix.hub.cache import BlobCache
-from padfix.hub.client import Client, matches
+from padfix.hub.client import Client
 from padfix.hub.complete import Completed, complete
 from padfix.hub.errors import HubError
 from padfix.hub.fetch import Fetcher, NotRead
 from padfix.hub.file_list import Listing, RemoteFile, fetch_listing
+from padfix.hub.hashes import matches
 from padfix.hub.predict import as_object, predictions
 from padfix.hub.vocabulary import Ends, Wanted, written_ids
 

@@ -1,0 +1,77 @@
+"""What the headers of a hub's answers say: ranges, waits, quotas, origins; each value is distrusted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Final
+from urllib.parse import urlsplit
+
+from padfix.hub.errors import HubError, Retry
+
+_LINE: Final = 200  # characters of a server's message that are shown
+
+
+def checked_range(header: str, what: str, start: int, length: int) -> int | None:
+    """The total of a Content-Range that answers this request."""
+    unit, _, rest = header.partition(" ")
+    span, _, total = rest.partition("/")
+    first, _, last = span.partition("-")
+    if (
+        unit != "bytes"
+        or not (first.isdigit() and last.isdigit())
+        or int(first) != start
+        or int(last) >= start + length
+    ):
+        raise Retry(
+            HubError(
+                "broken-answer",
+                f"{what}: asked for bytes {start}-{start + length - 1}, got {line(header)!r}",
+            )
+        )
+    return int(total) if total.isdigit() and len(total) < 20 else None
+
+
+def server_wait(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait by ``RateLimit: "api";r=0;t=55`` or ``Retry-After`` (seconds or a date)."""
+    if exhausted(headers):
+        after = headers["ratelimit"].replace(" ", "").partition("t=")[2].partition(";")[0]
+        if after.isdigit() and len(after) < 8:
+            return float(after) + (0.5 if after != "0" else 0.0)  # the header is rounded down
+    value = headers.get("retry-after", "").strip()
+    if value.isdigit() and len(value) < 8:
+        return float(value)
+    if value:
+        try:
+            return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+        except (ValueError, OverflowError, TypeError):
+            return None
+    return None
+
+
+def exhausted(headers: Mapping[str, str]) -> bool:
+    """True when this answer used the window's last request."""
+    return "r=0" in headers.get("ratelimit", "").replace(" ", "").split(";")
+
+
+def quota(url: str) -> str:
+    """The quota that a request counts against: the hub counts API and resolve requests apart."""
+    parts = urlsplit(url)
+    return f"{parts.netloc} {'api' if parts.path.startswith('/api/') else 'resolve'}"
+
+
+def origin(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port: what a token may be sent to."""
+    parts = urlsplit(url)
+    return (
+        parts.scheme,
+        (parts.hostname or "").lower(),
+        parts.port or {"http": 80, "https": 443}.get(parts.scheme),
+    )
+
+
+def line(text: str) -> str:
+    """A server's words, printable, in one bounded line."""
+    shown = "".join(c if c.isprintable() else " " for c in text[:_LINE])
+    return " ".join(shown.split())
