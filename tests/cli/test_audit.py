@@ -341,7 +341,7 @@ try:
     main()
 except SystemExit as leaving:
     assert leaving.code == 1, leaving.code
-print(sorted(name for name in ("torch", "transformers", "tokenizers", "huggingface_hub", "padfix.hub.client", "numpy", "rich", "jinja2") if name in sys.modules))
+print(sorted(name for name in ("torch", "transformers", "tokenizers", "huggingface_hub", "padfix.hub.client", "numpy", "pydantic", "rich", "jinja2") if name in sys.modules))
 """
 
 

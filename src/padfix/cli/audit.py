@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from padfix.cli import console
+from padfix.cli.light import Command
 from padfix.cli.sources import Sources
 from padfix.cli.tally import Tally
 from padfix.types import Report
@@ -37,7 +38,7 @@ _EPILOG = console.examples(
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command(epilog=_EPILOG)(console.command(audit))
+    app.command(cls=Command, epilog=_EPILOG)(console.command(audit))
 
 
 def audit(

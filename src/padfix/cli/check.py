@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from padfix.cli import console
+from padfix.cli.light import Command
 from padfix.errors import MissingDependencyError, SourceError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _EPILOG = console.examples(
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command(epilog=_EPILOG)(console.command(check))
+    app.command(cls=Command, epilog=_EPILOG)(console.command(check))
 
 
 def check(

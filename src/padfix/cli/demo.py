@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from padfix.cli import console
+from padfix.cli.light import Command
 from padfix.errors import MissingDependencyError
 
 _EPILOG = console.examples(
@@ -21,7 +22,7 @@ _INSTALL = 'pip install "padfix[demo]"'
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command(epilog=_EPILOG)(console.command(demo))
+    app.command(cls=Command, epilog=_EPILOG)(console.command(demo))
 
 
 def demo(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from padfix.cli import console
+from padfix.cli.light import Command
 
 if TYPE_CHECKING:
     from padfix.write.checkpoint import Repair
@@ -23,7 +24,7 @@ _EPILOG = console.examples(
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command(epilog=_EPILOG)(console.command(fix))
+    app.command(cls=Command, epilog=_EPILOG)(console.command(fix))
 
 
 def fix(

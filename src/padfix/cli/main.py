@@ -12,6 +12,7 @@ from typing import Annotated, Final
 import typer
 
 from padfix.cli import console
+from padfix.cli.light import Group
 
 COMMANDS: Final = tuple(
     name
@@ -39,9 +40,10 @@ def _main(
 
 
 def build(wanted: str | None = None) -> typer.Typer:
-    """The app, with every command, or with the one wanted: typer builds a validator per option (0.1 s in all)."""
+    """The app, with every command, or with the one wanted: typer looks at the signature of each (20 ms in all)."""
     app = typer.Typer(
         name="padfix",
+        cls=Group,
         help="Safe pad tokens for transformers models: audit checkpoints, fix them, prove that outputs did not move.",
         no_args_is_help=True,
         rich_markup_mode=None,  # plain help: 50 ms faster, and markup is never interpreted

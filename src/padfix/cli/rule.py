@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from padfix.cli import console
+from padfix.cli.light import Command
 
 if TYPE_CHECKING:
     from padfix.rules import Rule
@@ -20,7 +21,7 @@ _EPILOG = console.examples(
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command(epilog=_EPILOG)(console.command(rule))
+    app.command(cls=Command, epilog=_EPILOG)(console.command(rule))
 
 
 def rule(
