@@ -175,6 +175,30 @@ def test_against_another_checkpoint(tmp_path, checkpoint, padfix):
     assert "nope: no such folder" in wrong.stderr
 
 
+def test_a_gguf_file_against_its_original(tmp_path, checkpoint, padfix):
+    """A file converted before the pad was added shows as a warning for serving, without a --task."""
+    gguf = pytest.importorskip("gguf")
+    import numpy as np
+
+    checkpoint(tmp_path / "original", pad="<pad>")
+    for name, pad, rows in (("same.gguf", 3, 16), ("old.gguf", None, 15)):
+        writer = gguf.GGUFWriter(tmp_path / name, "llama")
+        writer.add_token_list(["<unk>", "<s>", "</s>", "<pad>", *map(str, range(8))])
+        if pad is not None:
+            writer.add_pad_token_id(pad)
+        writer.add_eos_token_id(2)
+        writer.add_tensor("token_embd.weight", np.zeros((rows, 8), np.float32))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    assert "PAD604" not in padfix("audit", "same.gguf", "--base", "original").stdout
+    old = padfix("audit", "old.gguf", "--base", "original")
+    assert "the GGUF header pads with nothing, the original with '<pad>' (3)" in " ".join(old.stdout.split())
+    assert "the GGUF file has 15 rows, the original 16" in old.stdout
+    assert old.returncode == FOUND  # PAD105: fewer rows than the base
+
+
 def write_matrix(path: Path, name: str, rows: int) -> None:
     """A safetensors file with one matrix, two columns wide."""
     entry = {name: {"dtype": "F32", "shape": [rows, 2], "data_offsets": [0, rows * 8]}}

@@ -6,11 +6,15 @@ import functools
 import os
 from pathlib import Path
 
+import pytest
+from suggestions import suggested
+
 from padfix.errors import SourceError
 from padfix.read.repo import read_repo
 from padfix.read.source import open_source
 from padfix.rules import TASKS, check
 from padfix.types import PadState
+from padfix.write.checkpoint import plan_repair
 from real_tokenizers import corpus_index
 
 SNAPSHOT = Path(__file__).with_name("corpus_findings.txt")
@@ -79,3 +83,22 @@ def test_the_known_mistakes_show(corpus: Path) -> None:
     assert "PAD004" in codes("yi/yi-lenml", "training")
     assert "PAD012" in codes("mpt/mpt-tokenizer-only", "training")
     assert "PAD110" in codes("phi/phi-3-mini", "training")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_a_finding_tells_to_run_makes_it_go_away(corpus: Path, task: str) -> None:
+    """Every `padfix fix` that a finding names is planned as it stands, and an audit of the result finds that rule no more."""
+    tried = 0
+    for name, entry in corpus_index().items():
+        if not entry.get("loads"):
+            continue
+        state = state_of(corpus / name)
+        for found in check(state, task=task):
+            options = suggested(found.fix or "")
+            if options is None or not (found.fix or "").startswith("padfix fix"):
+                continue
+            repair = plan_repair(corpus / name, **options)
+            assert repair, (name, found)
+            assert found.code not in {f.code for f in check(repair.after, task=task)}, (name, found)
+            tried += 1
+    assert tried > 15

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from suggestions import suggested
 
 from padfix.errors import ConfigError, StrategyError
 from padfix.rules import RULES, TASKS, check, check_pair, check_verdict
@@ -204,23 +204,6 @@ def test_the_portable_facts_decide(state: PadState) -> None:
     portable = dataclasses.replace(state.portable(), live=state.live)
     there = {f.code for f in check(portable, task="training", select=files)}
     assert here == there
-
-
-COMMAND = re.compile(
-    r"padfix fix (?P<folder>'[^']*'|\S+)(?: --strategy (\w+))?(?: --pad-token ('[^']*'|\S+))?"
-)
-CALL = re.compile(
-    r"padfix\.ensure_pad\(model, tok(?:, strategy=\"(\w+)\")?(?:, pad_token=('[^']*'|\"[^\"]*\"))?\)"
-)
-
-
-def suggested(fix: str) -> dict[str, str] | None:
-    """The options of the first line that a fix tells to run; None where it tells something else."""
-    match = COMMAND.match(fix) or CALL.match(fix)
-    if match is None:
-        return None
-    strategy, pad_token = match.groups()[-2:]
-    return {"strategy": strategy or "auto"} | ({"pad_token": pad_token.strip("'\"")} if pad_token else {})
 
 
 @SETTINGS
