@@ -1,6 +1,6 @@
 """Large vocabularies as positions in the file's own bytes, found with array operations.
 
-A vocabulary of 128,000 tokens costs 64 ms as a Python dictionary and 4 ms this way. A scan either proves the
+A vocabulary of 128,000 tokens costs 109 ms as a Python dictionary and 9 ms this way. A scan either proves the
 layout that every writer of tokenizer files uses, byte for byte, or gives None, and the caller parses the JSON.
 """
 
