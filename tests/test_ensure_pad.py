@@ -391,3 +391,17 @@ def test_a_model_that_returns_a_bare_tensor_or_a_tuple_is_judged_too() -> None:
         assert verdict["padding-right"].passed
         assert not verdict["padding-left"].passed
         assert "KL" in verdict["padding-left"].detail
+
+
+def test_two_fixes_are_undone_last_one_first() -> None:
+    """A row that a second fix overwrote and gave back is as it was, so the first can be undone too."""
+    model, tok = pair("llama")
+    before = snapshot(model, tok)
+    first = padfix.ensure_pad(model, tok, "add", init="zero")
+    second = padfix.ensure_pad(model, tok, init="mean")
+    assert [str(edit) for edit in second.plan.edits] == ["weights.pad_row: 'kept' -> 'mean'"]
+    with pytest.raises(padfix.PadfixError, match=r"rows of .* have changed"):
+        first.undo()
+    second.undo()
+    first.undo()
+    assert_same(before, snapshot(model, tok))

@@ -164,6 +164,7 @@ def test_a_classifier_that_looks_for_another_pad_is_named() -> None:
     check = prove(model, tok)["pooled-kept"]
     assert not check.passed
     assert check.cause == "the head looks for config.pad_token_id = 7, but the tokenizer pads with 0"
+    assert check.remedy.startswith("set config.pad_token_id = 0")
 
 
 def test_a_last_place_head_padded_on_the_right_pools_padding() -> None:
@@ -172,6 +173,7 @@ def test_a_last_place_head_padded_on_the_right_pools_padding() -> None:
     check = prove(model, fitting(model))["pooled-kept"]
     assert not check.passed
     assert "pools the last place of the row" in check.cause
+    assert check.remedy == "pad on the left: tok.padding_side = 'left'"
     assert prove(model, fitting(model, padding_side="left"))["pooled-kept"].passed
 
 
@@ -206,6 +208,7 @@ def test_a_first_token_head_padded_on_the_left_pools_padding() -> None:
     check = prove(model, tok)["pooled-kept"]
     assert not check.passed
     assert "pooled at another position" in check.cause
+    assert check.remedy == "pad on the right: tok.padding_side = 'right'"
     tok.padding_side = "right"
     assert prove(model, tok)["pooled-kept"].passed
 

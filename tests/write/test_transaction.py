@@ -379,3 +379,19 @@ def test_an_edit_of_something_that_is_not_there_is_refused() -> None:
             model.generation_config = None
         with pytest.raises(StrategyError, match=f"edits {target}"):
             Transaction(model, tok).apply(Plan("x", "keep", None, (Edit(target, "pad_token_id", ABSENT, 3),)))
+
+
+def test_a_config_property_without_a_setter_is_refused_and_nothing_is_lost() -> None:
+    """Its pad id cannot be written, so it need not be put back either: one typed refusal, no alarm."""
+    model, tok = tiny_model("llama", pad_token_id=None), tiny_tokenizer(pad=None, eos="</s>")
+
+    class Fixed(type(model.config)):  # type: ignore[misc]
+        @property
+        def pad_token_id(self) -> int:
+            return 7
+
+    model.config.__class__ = Fixed
+    with pytest.raises(StrategyError, match="cannot hold 131"):
+        write(model, tok, "add")
+    assert model.config.pad_token_id == 7
+    assert (len(tok), tok.pad_token, model.lm_head.weight.shape[0]) == (131, None, 131)

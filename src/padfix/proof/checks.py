@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from padfix.proof import causes
@@ -248,71 +249,88 @@ def pooled_kept(before: Any, evidence: Evidence) -> Check:
     padded = evidence.padded
     zones = limits(subject.dtype)
     if padded.error is not None:
-        return Check("pooled-kept", False, True, cause=_pooling_error(padded.error), remedy=_POOL_REMEDY)
-    worst, cause = 0.0, None
+        return Check("pooled-kept", False, True, cause=_pooling_error(padded.error), remedy=_OWN_PAD)
+    worst, why = 0.0, None
     scale = max(
         (float(run.scores.abs().max()) for run in evidence.alone.values() if run.scores is not None),
         default=1.0,
     )
-    for name, old, new in _score_pairs(before, evidence, side):
+    for reason, old, new in _score_pairs(before, evidence, side):
         moved = float((old - new.to(old.device)).abs().max()) / max(scale, 1e-30)
         if not moved <= worst:
             worst = moved
             if not moved <= zones.floor * 10:
-                cause = name
+                why = reason()
     return Check(
         "pooled-kept",
-        cause is None,
+        why is None,
         True,
         worst,
         zones.floor * 10,
         "of the largest score",
-        cause,
-        _POOL_REMEDY if cause else None,
+        why.cause if why else None,
+        why.remedy if why else None,
     )
 
 
-_POOL_REMEDY = "give the classifier a pad of its own: strategy='add'"
+_OWN_PAD = "give the classifier a pad of its own: strategy='add'"
 
 
-def _score_pairs(before: Any, evidence: Evidence, side: str) -> Iterator[tuple[str, Any, Any]]:
-    pad, eos = evidence.pad_id, evidence.subject.eos_id
-    early = (
-        f"the pad id {pad} is also EOS, and the head pools the last token that is not the pad: one token early"
-        if pad == eos
-        else "the score of a text alone is not what it was: the head pools another position"
-    )
-    if before is not None and before.pad_id == eos != pad and eos is not None:
-        early = (
-            f"the pad was EOS ({eos}) before, so the head pooled one token early; with a pad of its own it pools the "
-            "last token, which this classifier was not made for"
-        )
-    first = evidence.first
-    known = before.scores if before is not None else evidence.score_without_pad() if pad == eos else None
+def _score_pairs(
+    before: Any, evidence: Evidence, side: str
+) -> Iterator[tuple[Callable[[], causes.Cause], Any, Any]]:
+    """Two scores that must be equal, and what it means when they are not."""
+    first, pad = evidence.first, evidence.pad_id
+    as_eos = pad == evidence.subject.eos_id
+    known = before.scores if before is not None else evidence.score_without_pad() if as_eos else None
     if known is not None and first.scores is not None:
-        yield early, known[0], first.scores[0]
+        yield functools.partial(_pooled_early, before, evidence), known[0], first.scores[0]
     for row in evidence.rows(side):
         alone = evidence.alone[row.pads]
         score = evidence.padded.score(row)
         if alone.scores is not None and score is not None:
-            yield _pooled_elsewhere(evidence, side), alone.scores[0], score
+            yield functools.partial(_pooled_elsewhere, evidence, side), alone.scores[0], score
 
 
-def _pooled_elsewhere(evidence: Evidence, side: str) -> str:
+def _pooled_early(before: Any, evidence: Evidence) -> causes.Cause:
+    pad, eos = evidence.pad_id, evidence.subject.eos_id
+    if before is not None and before.pad_id == eos != pad and eos is not None:
+        return causes.Cause(
+            f"the pad was EOS ({eos}) before, so the head pooled one token early; with a pad of its own it pools the "
+            "last token, which this classifier was not made for",
+            "keep EOS as the pad of this classifier, or train it again with a pad of its own (verify=False)",
+        )
+    if pad == eos:
+        return causes.Cause(
+            f"the pad id {pad} is also EOS, and the head pools the last token that is not the pad: one token early",
+            _OWN_PAD,
+        )
+    return causes.Cause(
+        "the score of a text alone is not what it was: the head pools another position", _OWN_PAD
+    )
+
+
+def _pooled_elsewhere(evidence: Evidence, side: str) -> causes.Cause:
     subject = evidence.subject
     if evidence.against_alone(side).worst > evidence.zones.floor:
-        return causes.of_padding(evidence, side).cause
+        return causes.of_padding(evidence, side)
     declared = [getattr(config, "pad_token_id", None) for config in nested_configs(subject.model.config)]
     if "pools-on-pad" in subject.traits and evidence.pad_id not in declared:
         shown = next((value for value in declared if value is not None), None)
-        return (
-            f"the head looks for config.pad_token_id = {shown}, but the tokenizer pads with {evidence.pad_id}"
+        return causes.Cause(
+            f"the head looks for config.pad_token_id = {shown}, but the tokenizer pads with {evidence.pad_id}",
+            f"set config.pad_token_id = {evidence.pad_id}, as padfix.ensure_pad(model, tok) does",
         )
+    other = "left" if side == "right" else "right"
+    remedy = f"pad on the {other}: tok.padding_side = {other!r}"
     if "pools-last" in subject.traits and side == "right":
-        return (
-            "the head pools the last place of the row, which is padding when a batch is padded on the right"
+        return causes.Cause(
+            "the head pools the last place of the row, which is padding when a batch is padded on the right",
+            remedy,
         )
-    return f"a batch padded on the {side} is pooled at another position than the text alone"
+    return causes.Cause(
+        f"a batch padded on the {side} is pooled at another position than the text alone", remedy
+    )
 
 
 def _pooling_error(error: str) -> str:

@@ -7,6 +7,7 @@ ones or zero.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -73,6 +74,7 @@ def overwrite_row(weight: Any, name: str, row: int, value: Init, journal: Journa
         # so that its version moves and a backward pass through the old row fails instead of being wrong
         with torch.inference_mode(weight.is_inference()), torch.no_grad():
             weight[row] = content
+        _own_writes()[weight] = _own_writes().get(weight, 0) + 1
 
     journal.record(f"{name}[{row}]", lambda: write(old))
     write(new)
@@ -203,7 +205,7 @@ class Fingerprint:
     def of(cls, name: str, tensor: Any, dim: int, rows: int, mean: Any) -> Fingerprint:
         """Of a tensor as it is now, whose first ``rows`` rows have this mean."""
         new = tensor.detach().movedim(dim, 0)[rows:].clone()
-        return cls(name, tensor, dim, rows, mean, new, None if tensor.is_inference() else tensor._version)
+        return cls(name, tensor, dim, rows, mean, new, _version(tensor))
 
     def changed(self) -> str | None:
         """What happened to the tensor since, in words, or None."""
@@ -218,13 +220,22 @@ class Fingerprint:
             return f"old rows of {self.name} have changed"
         if not _same_bits(now[self.rows :], self.new):
             return f"new rows of {self.name} have changed"
-        if (
-            self.version is not None
-            and not self.tensor.is_inference()
-            and self.tensor._version != self.version
-        ):
+        if self.version is not None and _version(self.tensor) not in (None, self.version):
             return f"{self.name} was written in place"
         return None
+
+
+@functools.cache
+def _own_writes() -> Any:
+    """How often padfix itself wrote into a tensor: an overwritten row that was put back is no training."""
+    from torch.utils.weak import WeakTensorKeyDictionary
+
+    return WeakTensorKeyDictionary()
+
+
+def _version(tensor: Any) -> int | None:
+    """Writes in place by others than padfix; None where a tensor does not count them."""
+    return None if tensor.is_inference() else int(tensor._version) - int(_own_writes().get(tensor, 0))
 
 
 def _same_bits(left: Any, right: Any) -> bool:

@@ -258,7 +258,7 @@ class Transaction:
         for one in _within(config):
             real = (getattr(one, "attribute_map", None) or {}).get(key, key)
             if isinstance(getattr(type(one), real, None), property):
-                self._journal.record(key, functools.partial(setattr, one, key, getattr(one, key)))
+                self._journal.record(key, functools.partial(_put_back, one, key, getattr(one, key)))
             elif real in (own := vars(one)):
                 self._journal.record(key, functools.partial(own.__setitem__, real, own[real]))
             else:
@@ -292,6 +292,12 @@ class Transaction:
             raise StrategyError(
                 f"the pad's id {plan.pad.id} is not below the {found.input.rows} rows of {found.input.name}; make a new plan"
             )
+
+
+def _put_back(config: Any, key: str, value: Any) -> None:
+    """Through a property, which may have no setter: then nothing was changed either."""
+    if getattr(config, key) != value:
+        setattr(config, key, value)
 
 
 def _within(config: Any) -> Iterator[Any]:
