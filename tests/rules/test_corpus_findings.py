@@ -22,9 +22,9 @@ LETTER = {"error": "E", "warning": "W", "info": "I"}
 
 
 @functools.cache
-def state_of(folder: Path) -> PadState:
-    """Read once: 44 tokenizers of up to 17 MB take ten seconds."""
-    return read_repo(open_source(str(folder)), major="5")
+def state_of(folder: Path, major: str | None = "5") -> PadState:
+    """Read once, as the installed transformers would with None."""
+    return read_repo(open_source(str(folder)), major=major)
 
 
 def lines(corpus: Path) -> list[str]:
@@ -92,7 +92,10 @@ def test_what_a_finding_tells_to_run_makes_it_go_away(corpus: Path, task: str) -
     for name, entry in corpus_index().items():
         if not entry.get("loads"):
             continue
-        state = state_of(corpus / name)
+        try:
+            state = state_of(corpus / name, None)
+        except SourceError:  # this major cannot load it
+            continue
         for found in check(state, task=task):
             options = suggested(found.fix or "")
             if options is None or not (found.fix or "").startswith("padfix fix"):
