@@ -16,6 +16,8 @@ from padfix.types import Edit, Plan, Token, Verdict  # noqa: E402
 
 
 def failing(verdict: Verdict, *, advisory: bool = True) -> list[str]:
+    """The names of the checks that failed; every failure must say why, and what to do."""
+    assert all(check.cause and check.remedy for check in verdict.checks if not check.passed)
     return [check.name for check in verdict.checks if not check.passed and (advisory or check.gating)]
 
 
@@ -235,13 +237,12 @@ def test_round_trip_alone() -> None:
     """An entry of the base vocabulary as pad becomes an added token when saved, and then ordinary text gives it."""
     model = tiny_model("llama")
     tok = tiny_tokenizer()
-    tok.pad_token = "qu" if "qu" in tok.get_vocab() else "er"
-    ids = tok("never better over other", padding=False)["input_ids"]
-    assert tok.pad_token_id is not None
-    verdict = prove(model, tok, texts=["never better over other, zebra" * 3])
-    if tok.pad_token_id not in ids:
-        assert failing(verdict) == ["round-trip"]
-        assert "encodes to the pad id" in verdict["round-trip"].cause
+    tok.pad_token = "er"
+    text = "here there where, here there where"  # he + re as long as "er" is no added token
+    assert tok.pad_token_id not in tok(text)["input_ids"]
+    verdict = prove(model, tok, texts=[text])
+    assert failing(verdict) == ["round-trip"]
+    assert "encodes to the pad id" in verdict["round-trip"].cause
 
 
 def test_a_pad_that_moves_on_reload_fails_the_round_trip(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,6 +298,26 @@ def test_generation_kept_alone() -> None:
     model.prepare_inputs_for_generation = prepare
     verdict = prove(model, tok, generate=True)
     assert failing(verdict) == ["padding-left-bare", "generation-kept"]
+    assert "although forward() agrees" in verdict["generation-kept"].cause
+
+
+def test_generation_kept_alone_where_generate_forgets_the_mask() -> None:
+    """Every check of forward() passes; generate() drops the mask on its way, so left padding counts as text."""
+    model, tok = pair("llama")
+    tok.padding_side = "left"
+    with torch.no_grad():  # sharp attention, so that what is attended decides what is generated
+        for layer in model.model.layers:
+            layer.self_attn.q_proj.weight *= 20
+            layer.self_attn.v_proj.weight *= 20
+    own = model.prepare_inputs_for_generation
+
+    def prepare(*args: Any, **kwargs: Any) -> Any:
+        return {**own(*args, **kwargs), "attention_mask": None}
+
+    model.prepare_inputs_for_generation = prepare
+    verdict = prove(model, tok, generate=True)
+    assert failing(verdict) == ["generation-kept"]
+    assert verdict
     assert "although forward() agrees" in verdict["generation-kept"].cause
 
 
