@@ -196,7 +196,9 @@ def test_a_gguf_file_against_its_original(tmp_path, checkpoint, padfix):
     old = padfix("audit", "old.gguf", "--base", "original")
     assert "the GGUF header pads with nothing, the original with '<pad>' (3)" in " ".join(old.stdout.split())
     assert "the GGUF file has 15 rows, the original 16" in old.stdout
-    assert old.returncode == FOUND  # PAD105: fewer rows than the base
+    assert old.returncode == CLEAN
+    assert "PAD105" not in old.stdout
+    assert padfix("audit", "old.gguf", "--base", "original", "--fail-on", "warning").returncode == FOUND
 
 
 def write_matrix(path: Path, name: str, rows: int) -> None:

@@ -80,6 +80,8 @@ def test_rule_explains_and_finds(padfix):
         in padfix("rule", "ValueError: Asking to pad but the tokenizer does not have a padding token").stdout
     )
     assert padfix("rule", "PAD1").stdout.count("PAD10") > 3
+    assert padfix("rule", "pad-equals").stdout.splitlines()[0].startswith("PAD002  pad-equals-eos ")
+    assert padfix("rule", "Missing-pad").stdout.startswith("# PAD001 ")
     rules = json.loads(padfix("rule", "-f", "json").stdout)["rules"]
     assert len(rules) == len(padfix("rule").stdout.splitlines()) > 30
     assert all("## Example" in rule["documentation"] for rule in rules)

@@ -28,7 +28,8 @@ def rule(
     query: Annotated[
         list[str] | None,
         typer.Argument(
-            help="A code, a name, or the text of a warning or error; all rules without.", show_default=False
+            help="A code, a name, the beginning of one, or the text of a warning or error; all rules without.",
+            show_default=False,
         ),
     ] = None,
     format_: Annotated[str, typer.Option("--format", "-f", metavar="NAME", help="text or json.")] = "text",
@@ -46,10 +47,12 @@ def rule(
         chosen = tuple(RULES.values())
         console.out(_json(chosen) if format_ == "json" else "".join(map(_line, chosen)))
         return
-    if text.upper() in RULES or any(text == known.name for known in RULES.values()) or _is_code(text):
-        chosen = tuple(
-            RULES[code] for code in sorted(resolve(text.upper() if _is_code(text) else text, option="rule"))
-        )
+    named = tuple(known for known in RULES.values() if known.name.startswith(text.lower()))
+    if _is_code(text):
+        chosen = tuple(RULES[code] for code in sorted(resolve(text.upper(), option="rule")))
+    elif named:
+        exact = tuple(known for known in named if known.name == text.lower())
+        chosen = exact or named
     else:
         chosen = tuple(found for found, _ in find_rule(text))
     if not chosen:
@@ -58,8 +61,9 @@ def rule(
     if format_ == "json":
         console.out(_json(chosen))
         return
-    console.out(_page(chosen[0]) if len(chosen) == 1 or not _is_code(text) else "".join(map(_line, chosen)))
-    if len(chosen) > 1 and not _is_code(text):
+    listed = _is_code(text) or bool(named)
+    console.out("".join(map(_line, chosen)) if listed and len(chosen) > 1 else _page(chosen[0]))
+    if len(chosen) > 1 and not listed:
         console.out("\nAlso possible:\n" + "".join(f"  {_line(other)}" for other in chosen[1:]))
 
 
