@@ -16,6 +16,8 @@ pytest.importorskip("huggingface_hub", minversion="1.0")
 from server import Running
 from test_local_hub import synthetic
 
+from real_tokenizers import corpus_root
+
 CODE = "import sys; from padfix.cli.main import main; sys.exit(main())"
 
 
@@ -39,6 +41,20 @@ def test_one_repository(hub: Running, tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert name in done.stdout and "PAD101" in done.stdout
     assert padfix(hub, tmp_path, "audit", synthetic("bert")).returncode == 0
+
+
+@pytest.mark.skipif(corpus_root() is None, reason="no corpus: set PADFIX_CORPUS")
+def test_what_was_not_looked_at(hub: Running, tmp_path: Path) -> None:
+    """An audit within the budget says on stderr what it left out and how to read everything, which then says nothing."""
+    name = "gpt2/dialogpt-small"
+    done = padfix(hub, tmp_path, "audit", name)
+    assert f"{name}: not looked at: generation_config.json, most of vocab.json" in done.stderr
+    assert "--requests 0" in done.stderr
+    assert "PAD001" in done.stdout
+    assert "not looked at" not in padfix(hub, tmp_path, "audit", name, "-q").stderr
+    whole = padfix(hub, tmp_path, "audit", name, "--requests", "0")
+    assert "not looked at" not in whole.stderr
+    assert "PAD301" in whole.stdout
 
 
 def test_a_folder_wins_over_a_repository(hub: Running, tmp_path: Path) -> None:
