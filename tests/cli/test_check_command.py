@@ -36,7 +36,8 @@ def test_check(models, padfix):
     assert "proof passed" in good.stderr
     none = padfix("check", models / "none", "--task", "training")
     assert none.returncode == 1
-    assert "PAD001" in none.stdout
+    assert none.stdout.count("PAD001") == 1
+    assert f"fix: padfix fix {models / 'none'}" in none.stdout  # a command, as the folder is checked by one
     fnet = padfix("check", models / "fnet")
     assert fnet.returncode == 1
     assert "FAIL" in fnet.stdout

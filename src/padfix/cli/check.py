@@ -12,7 +12,7 @@ from padfix.cli.light import Command
 from padfix.errors import MissingDependencyError, SourceError
 
 if TYPE_CHECKING:
-    from padfix.types import Report, Verdict
+    from padfix.types import Finding, Report, Verdict
 
 _EPILOG = console.examples(
     "padfix check ./checkpoint",
@@ -69,7 +69,7 @@ def check(
     from padfix.read.live import inspect
     from padfix.render import text
     from padfix.render.plain import count_text, verdict_summary, verdict_text
-    from padfix.rules import TASKS, check_verdict
+    from padfix.rules import TASKS, check_verdict, in_order
     from padfix.rules import check as run_rules
     from padfix.types import Report
 
@@ -80,7 +80,9 @@ def check(
         console.fail(f"--attention {attention}: name a file that ends in .svg or .png")
     loaded, tok = _load(model, dtype)
     state = inspect(loaded, tok)
-    findings = run_rules(state, task=task)
+    from_files = _of_files(model, task)
+    known = {finding.code for finding in from_files}
+    findings = (*from_files, *(f for f in run_rules(state, task=task) if f.code not in known))
     verdict = None
     if state.pad is not None:
         from padfix.proof import prove
@@ -89,7 +91,7 @@ def check(
         findings = (*findings, *check_verdict(state, verdict, task=task))
         if attention is not None:
             verdict.plot(str(attention))
-    report = Report(str(model), state, findings)
+    report = Report(str(model), state, in_order(findings))
     if format_ == "json":
         console.out(_json(report, verdict))
     else:
@@ -103,6 +105,16 @@ def check(
         proof = "not run, since there is no pad" if verdict is None else verdict_summary(verdict)
         console.note(f"checked 1 model: {count_text(findings)}; proof {proof}")
     raise console.Exit(console.FOUND if failed or not report.ok else console.CLEAN)
+
+
+def _of_files(folder: Path, task: str | None) -> tuple[Finding, ...]:
+    """What an audit finds: it knows the file, the line, and the command that repairs it."""
+    from padfix.auditing import audit
+
+    try:
+        return audit(folder, task=task).findings
+    except SourceError:  # a tokenizer that only transformers itself can tell
+        return ()
 
 
 def _load(folder: Path, dtype: str) -> tuple[Any, Any]:
