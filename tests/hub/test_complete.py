@@ -111,6 +111,15 @@ def test_hostile_ids(added: str) -> None:
     assert complete(f'{{"added_tokens": {added}, "model": {{"vocab": {{"a": 0, "b": 1,'.encode(), 10) is None
 
 
+def test_a_huge_id_is_bounded() -> None:
+    """An id that another file gives to a token costs no more than a million fillers, and is not believed."""
+    head = b'{"added_tokens": [], "model": {"type": "BPE", "vocab": {"a": 0, "b": 1,'
+    made = complete(head, 10, {"[PAD]": 9_999_999})
+    assert made is not None
+    assert "[PAD]" not in made.known
+    assert len(made.document) < 1000
+
+
 def test_a_huge_vocab_size_is_bounded() -> None:
     """A config that claims 10^12 tokens costs no more than a million fillers."""
     made = complete(b'{"added_tokens": [], "model": {"type": "BPE", "vocab": {"a": 0, "b": 1,', 10**12)

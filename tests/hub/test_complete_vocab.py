@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -96,6 +97,15 @@ def test_hostile_ends(noise: bytes, size: int) -> None:
         assert pieces.below >= 1
     lines = complete_lines(noise, {}, min(size, 5000))
     assert lines is None or lines.document.count(b"\n") >= lines.below
+
+
+def test_hostile_settings_are_cheap() -> None:
+    """An end made of nothing but beginnings of settings is given up at once, not parsed from every one."""
+    started = time.monotonic()
+    for end in (b"\x12\x00" * 24_000, b"\x12\x7f" * 24_000, b"\x12" * 48_000, b"\x12\x02\x20\x01" * 12_000):
+        made = complete_pieces(b"\n\x06\n\x04<ab>", end, {}, 10)
+        assert made is not None
+    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("table", ['{"a": 99999999999}', '{"a": -1}', "[1, 2]", "7", "{}"])

@@ -190,6 +190,7 @@ def ids_of(seen: int, written: Mapping[str, int], bound: int | None) -> tuple[in
     >>> ids_of(5000, {"<s>": 1, "<unk>": 9000, "<|a|>": 50257, "<|b|>": 50258, "<|c|>": 50270}, None)
     (50257, {'<s>': 1, '<unk>': 9000, '<|a|>': 50257, '<|b|>': 50258})
     """
+    written = {text: i for text, i in written.items() if 0 <= i < _MOST}
     floor = max(seen, _LOW)
     beyond = sorted({i for i in written.values() if i >= floor})
     start = max((k for k in range(1, len(beyond)) if beyond[k] - beyond[k - 1] > _GAP), default=0)

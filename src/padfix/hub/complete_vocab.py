@@ -9,6 +9,7 @@ the part that was not read, cannot be seen.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import struct
@@ -143,9 +144,9 @@ def _settings(tail: bytes) -> bytes:
 
 def _is_settings(data: bytes) -> bool:
     try:
-        parts = list(fields(data))
+        parts = list(itertools.islice(fields(data), len(_SETTINGS) + 1))
         trainer = parts[0][1]
-        if not all(kind in _SETTINGS and isinstance(value, bytes) for kind, value in parts):
+        if len(parts) > len(_SETTINGS) or not all(k in _SETTINGS and isinstance(v, bytes) for k, v in parts):
             return False
         # the kind of model and the number of pieces are always written
         return isinstance(trainer, bytes) and not {3, 4}.isdisjoint(dict(fields(trainer)))

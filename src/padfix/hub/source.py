@@ -161,6 +161,8 @@ class HubSource:
             self._complete()
         elif wanted is not None:
             self._vocabulary(wanted, wanted.ends())
+            if self._idle and wanted.placed:
+                self.unread = ("tokenizer.json",)  # of a class that loads without it
         self._predict()
         for name in (n for n in OPTIONAL if n not in self._idle):
             self._quietly(name)
@@ -169,9 +171,8 @@ class HubSource:
             self._quietly(name, head=HEADER)
         if wanted is not None and self.completed is not None and wanted.file == self.completed_file:
             self._vocabulary(wanted, wanted.rest())
-        self.unread = tuple(
-            n for n in OPTIONAL if n in self.listing.files.keys() - self._known.keys() - self._idle
-        )
+        left = self.listing.files.keys() - self._known.keys() - self._idle
+        self.unread = tuple(n for n in (*self.unread, *OPTIONAL) if n in left)
 
     def _quietly(self, name: str, head: int | None = None) -> None:
         """Fetch if it is there and the budget allows; a reader that asks again is told why it was not."""
@@ -234,7 +235,7 @@ class HubSource:
         """Know a file without asking, where its hash in the list proves it."""
         for name, candidates in predictions(self._known, self.listing.config, self.listing.id):
             file = self.listing.files.get(name)
-            if file is None or file.digest is None or name in self._known:
+            if file is None or file.digest is None or name in self._known or name in self._idle:
                 continue
             for data in candidates:
                 if len(data) == (file.size if file.size is not None else len(data)) and matches(
