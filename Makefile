@@ -37,6 +37,7 @@ bench: $(STAMP)  ## every benchmark, each beside what a user would do instead
 	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 sweep: $(STAMP)  ## every architecture x every strategy, and the table in docs/
+	$(BIN)/python -m pytest -q -n 2 -m slow tests/read tests/testing tests/test_traits.py
 	$(BIN)/python scripts/sweep.py
 
 fuzz: $(STAMP)  ## 200,000 mutated files through every reader

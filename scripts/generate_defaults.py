@@ -476,7 +476,26 @@ def config_table() -> dict[str, Any]:
             found[model_type] = config_record(cls())
         except Exception:  # noqa: BLE001 - composite classes that need parts have no defaults of their own
             found[model_type] = {}
+        if silent := cannot_generate(cls):
+            found[model_type]["cannot_generate"] = silent
     return found
+
+
+def cannot_generate(config: type[Any]) -> list[str]:
+    """The classes with a language model's head that have no ``generate``, and so no generation config."""
+    found = set()
+    for mapping in (
+        transformers.MODEL_FOR_CAUSAL_LM_MAPPING,
+        transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+    ):
+        try:
+            named = mapping[config]
+        except Exception:  # noqa: BLE001 - not there, or a module whose optional dependency is missing
+            continue
+        for cls in named if isinstance(named, tuple) else (named,):
+            if not cls.can_generate():
+                found.add(cls.__name__)
+    return sorted(found)
 
 
 def config_record(config: Any) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def model_facts(config_file: JsonFile, generation: JsonFile, major: str) -> Mode
     if has_generation:
         made = Config(generation.data)
         generation_pad, generation_eos = made.token_id("pad_token_id"), id_set([made.get("eos_token_id")])
-    elif head in ("causal", "seq2seq"):
+    elif head in ("causal", "seq2seq") and architectures[0] not in config.base.get("cannot_generate", ()):
         generation_pad = _first_set(config, decoder_of(config, major), "pad_token_id")
         generation_eos = id_set([_first_raw(config, decoder_of(config, major), "eos_token_id")])
     else:

@@ -32,11 +32,11 @@ _OUTPUT: Final = tuple(
         r"lm_head\.weight", r"embed_out\.weight", r"lm_head\.decoder\.weight", r"cls\.predictions\.decoder\.weight",
         r"predictions\.decoder\.weight", r"generator_lm_head\.weight", r"output_projection\.weight",
         r"vocab_projector\.weight", r"pred_layer\.proj\.weight", r"lm_loss\.weight", r"proj_out\.weight",
-        r"decoder\.weight", r"head\.weight", r"cls\.weight", r"output\.weight", r"lm_head\.out_proj\.weight", r"unembed\.weight",
+        r"decoder\.weight", r"(?:mlm_)?head\.weight", r"cls\.weight", r"output\.weight", r"lm_head\.out_proj\.weight", r"unembed\.weight",
     )
 )  # fmt: skip
 _BIAS: Final = re.compile(
-    r"(?:^|\.)(?:lm_head|embed_out|predictions|decoder|proj|vocab_projector|lm_loss|generator_lm_head|head|output|cls\.predictions)(?:\.decoder|\.proj|\.out_proj)?\.bias$|final_logits_bias$"
+    r"(?:^|\.)(?:lm_head|embed_out|predictions|decoder|proj|vocab_projector|lm_loss|generator_lm_head|(?:mlm_)?head|output|cls\.predictions)(?:\.decoder|\.proj|\.out_proj)?\.bias$|final_logits_bias$"
 )
 _IN_LAYER: Final = re.compile(r"\.\d+\.")  # a matrix of one layer is no vocabulary's
 _OTHER_MODEL: Final = re.compile(
@@ -99,6 +99,8 @@ def judge(
     inputs = [n for n in _matching(tables, _INPUT) if n not in outputs[:1]]
     entry = _prefer(inputs, tables, vocab_size)
     with_head = head in _WITH_HEAD or any(n.startswith("lm_head.") for n in shapes)
+    # a head without an input embedding (Wav2Vec 2) gives the labels of sounds, not the tokens of a vocabulary
+    with_head = with_head and entry is not None
     out = _prefer([n for n in outputs if n != entry], tables, vocab_size) if with_head else None
     input_rows = tables[entry][0] if entry is not None else None
     tied: bool | None = None
