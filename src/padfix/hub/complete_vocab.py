@@ -33,11 +33,16 @@ def complete_object(
     ``written``: ids beside added tokens in other files. ``placed``: the class puts them there as written, as
     tokenizers without a Rust backend do.
     """
-    seen = {**_beginning(head), **_end(tail)}
+    last = _end(tail)
+    seen = {**_beginning(head), **last}
     if not seen or not all(is_id(i) for i in seen.values()):
         return None
     top = max(seen.values()) + 1
-    base, trusted = ids_of(top, written, top if tail else bound)
+    ids = list(last.values())
+    if ids and ids == list(range(top - len(ids), top)):  # in the order of ids: what follows has the next one
+        after = min((i for i in written.values() if i >= top), default=top)
+        bound, written = top, written if after == top or placed else {}
+    base, trusted = ids_of(top, written, bound)
     document = b"{" + b", ".join([*_dumped(seen), *fill(set(seen.values()), {}, base, b" ", b", ")]) + b"}"
     beyond = dict(written) if placed else {text: i for text, i in trusted.items() if i >= base}
     return Completed(document, {**seen, **beyond}, settled=False)
