@@ -15,7 +15,7 @@ from padfix.read.live import inspect
 from padfix.read.repo import read_repo
 from padfix.read.source import FolderSource, open_source
 from padfix.testing import CannotBuildError, architectures, matching_tokenizer, tiny_model
-from padfix.types import PadState
+from padfix.types import Candidate, PadState
 from real_tokenizers import corpus_index
 
 MAJOR = transformers.__version__.split(".")[0]
@@ -62,6 +62,15 @@ def test_corpus_from_files_equals_auto_tokenizer(corpus_name: str, corpus: Path)
     assert facts(state, TOKENIZER) == facts(live, TOKENIZER)
     if tokenizer.is_fast:  # what else gives the pad is not known of a tokenizer in Python
         assert state.pad_uses == live.pad_uses
+    vocab = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    for text in (vocab[len(vocab) // 2][0], vocab[-1][0]):
+        named = read_repo(open_source(folder), major=MAJOR, wanted=text)
+        assert wanted(named) == wanted(inspect(None, tokenizer, wanted=text))
+
+
+def wanted(state: PadState) -> list[Candidate]:
+    """The token that a caller named, with what speaks against it."""
+    return [candidate for candidate in state.candidates if candidate.kind == "wanted"]
 
 
 def test_corpus_folders_that_do_not_load_are_refused_with_a_reason(corpus: Path) -> None:
