@@ -10,12 +10,13 @@ import pytest
 
 pytest.importorskip("huggingface_hub", minversion="1.0")
 from server import Running
+from test_local_hub import synthetic
 
 from padfix.errors import SourceError
 from padfix.hub.client import Client
 from padfix.hub.errors import LEFT_OUT, HubError
 from padfix.hub.fetch import NotRead
-from padfix.hub.file_list import parse_listing, split_name
+from padfix.hub.file_list import RemoteFile, fetch_listing, parse_listing, split_name
 from padfix.hub.source import BYTES, REQUESTS, HubSource
 from padfix.hub.state import hub_findings, hub_state
 from padfix.read.repo import read_repo
@@ -111,10 +112,22 @@ def test_most_findings_fit_the_budget(hub: Running) -> None:
     assert found >= 0.95 * every > 0
 
 
+def test_a_template_that_is_not_quoted(hub: Running) -> None:
+    """A chat template that the file list does not quote costs no audit: it is there, and what it writes is not known."""
+    client = Client(hub.url, False)
+    listing = fetch_listing(client, synthetic("llama-reserved"))
+    files = {**listing.files, "chat_template.jinja": RemoteFile("chat_template.jinja", 400_000, "0" * 40)}
+    source = HubSource(client, listing.id, listing=dataclasses.replace(listing, files=files))
+    state = hub_state(source)
+    assert state.chat_template
+    assert state.pad_uses is None
+    assert state.candidates == ()
+    assert f"{LEFT_OUT}chat_template.jinja" in state.problems
+    assert "PAD001" in {f.code for f in hub_findings(state, source)}
+
+
 def test_a_guess_finds_nothing(hub: Running) -> None:
     """What depends on a file that was not read is not found: a generation config may name the pad."""
-    from test_local_hub import synthetic
-
     source = HubSource(Client(hub.url, False), synthetic("gpt2-no-pad"), requests=4)
     state = hub_state(source)
     source.unread = ()
@@ -127,8 +140,6 @@ def test_a_guess_finds_nothing(hub: Running) -> None:
 
 def test_small_repository_is_whole(hub: Running) -> None:
     """A repository of small files loses nothing to the budget, and is verified by hash."""
-    from test_local_hub import synthetic
-
     source = HubSource(Client(hub.url, False), synthetic("bert"))
     state = hub_state(source)
     assert source.completed is None
@@ -138,16 +149,12 @@ def test_small_repository_is_whole(hub: Running) -> None:
 
 def test_sharded_weights_within_the_budget(hub: Running) -> None:
     """Where requests are left, row counts come from the header of the shard that holds the embedding."""
-    from test_local_hub import synthetic
-
     source = HubSource(Client(hub.url, False), synthetic("sharded"), requests=None, n_bytes=None)
     assert hub_state(source).input_rows == 512
 
 
 def test_not_read_is_not_absent(hub: Running) -> None:
     """A budget of two requests leaves files unread; asking for one says so and does not spend more."""
-    from test_local_hub import synthetic
-
     hub.reset()
     source = HubSource(Client(hub.url, False), synthetic("bert"), requests=2)
     with pytest.raises(NotRead, match="budget"):

@@ -41,6 +41,9 @@ _BESIDE_DECODER: Final = frozenset(
     {"special_tokens_map.json", "added_tokens.json"}
 )  # an added_tokens_decoder
 _WEIGHTS: Final = (".safetensors", ".gguf", ".bin", ".pt", ".h5")
+_TEMPLATE: Final = "chat_template.jinja"
+_TEMPLATES: Final = "additional_chat_templates/"
+_MOST_TEMPLATES: Final = 64  # as many as the reader takes
 _CONFIG: Final = "tokenizer_config.json"
 _CONFIG_WHOLE: Final = 100_000  # bytes of tokenizer_config.json that are read as a whole; see `_fetch_tail`
 _CONFIG_TAIL: Final = 48 * 1024
@@ -80,6 +83,9 @@ class HubSource:
         self.completed: Completed | None = None  # where only a part of the vocabulary was read
         self.completed_file = ""  # of what
         self.tail_only = False  # of tokenizer_config.json
+        self.templates: tuple[
+            str, ...
+        ] = ()  # chat templates that were not read: placeholders stand in for them
 
     @property
     def name(self) -> str:
@@ -167,6 +173,7 @@ class HubSource:
         for name in (n for n in OPTIONAL if n not in self._idle):
             self._quietly(name)
         self._quietly("model.safetensors.index.json")
+        self._templates()
         for name in ("model.safetensors", "adapter_model.safetensors"):
             self._quietly(name, head=HEADER)
         if wanted is not None and self.completed is not None and wanted.file == self.completed_file:
@@ -192,6 +199,15 @@ class HubSource:
     def _wanted(self) -> Wanted | None:
         parsed = {name: as_object(self._known.get(name)) for name in ("config.json", _CONFIG, *OPTIONAL)}
         return Wanted.of(self.name, self.listing.files.keys(), parsed)
+
+    def _templates(self) -> None:
+        """Chat templates that the list does not quote: read where a request is left, else known to be there."""
+        more = sorted(n for n in self.listing.files if n.startswith(_TEMPLATES) and n.endswith(".jinja"))
+        for name in (_TEMPLATE, *more[:_MOST_TEMPLATES]):
+            self._quietly(name)
+            if name in self.listing.files and name not in self._known:
+                self._known[name] = b"" if self.listing.files[name].size == 0 else b"{# not read #}"
+                self.templates += (name,)
 
     def _complete(self) -> None:
         """Make a whole tokenizer.json of the head; without one the reader is told that it was not read."""

@@ -43,6 +43,9 @@ def hub_state(source: HubSource) -> PadState:
     problems += [LEFT_OUT + name for name in source.unread]
     if "generation_config.json" in source.unread:  # the reader has put the config's in its place
         state = dataclasses.replace(state, generation_pad_id=ABSENT, generation_eos_ids=())
+    if source.templates:  # what they write is not known, only that they are there
+        state = dataclasses.replace(state, pad_uses=None, candidates=())
+        problems += [LEFT_OUT + name for name in source.templates]
     if source.tail_only:
         state = dataclasses.replace(
             state, pad_by_major=tuple(p for p in state.pad_by_major if p[0] == default_major(None))
