@@ -293,3 +293,11 @@ def test_routing_that_differs_by_rounding_is_no_leak() -> None:
         assert check.observed < 2e-6
         seen.append(check.detail)
     assert all(detail is None or "rounding" in detail for detail in seen)
+
+
+def test_perceivers_latents_are_not_taken_for_tokens() -> None:
+    """A text of as many tokens as there are latents: only the scores of its classifier can be compared."""
+    model = tiny_model("perceiver", "classifier", num_latents=8)
+    verdict = prove(model, matching_tokenizer(model, pad="<pad>"))
+    assert verdict["padding-right"].passed
+    assert verdict["pooled-kept"].passed

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from padfix.proof import prove  # noqa: E402
+from padfix.proof import capture, prove  # noqa: E402
 from padfix.proof.probes import PAD_LENGTHS, Row, make_probe  # noqa: E402
 from padfix.proof.run import tensors  # noqa: E402
 from padfix.proof.subject import subject_of  # noqa: E402
@@ -142,3 +144,51 @@ def test_what_forward_takes_is_what_it_gets() -> None:
     assert inputs["decoder_attention_mask"].min() == 0
     assert inputs["decoder_input_ids"].shape == inputs["decoder_attention_mask"].shape
     assert "position_ids" not in inputs
+
+
+@pytest.mark.parametrize(
+    ("model_type", "head", "left"),
+    [
+        ("llama", "causal", "1, 3, 31, 32, 33"),
+        (
+            "bert",
+            "masked",
+            "3, 32, 33",
+        ),  # it takes position_ids: the narrower batch pads on the left without them
+        ("t5", "seq2seq", "1, 3, 30, 31, 32, 33"),
+        ("bert", "token-classifier", "3, 32, 33"),
+        ("bart", "classifier", "1, 3, 30, 31, 32, 33"),
+    ],
+)
+def test_every_pad_length_is_compared_with_the_text_alone(model_type: str, head: object, left: str) -> None:
+    """1, 3, 31, 32 and 33 pads on the right for every kind of model, and within the passes that a proof may cost."""
+    model = tiny_model(model_type, head)  # type: ignore[arg-type]
+    verdict = prove(model, matching_tokenizer(model, pad="<pad>"))
+    shown = verdict["padding-right"].detail.split("; ")[1].removesuffix(" pads")
+    assert {str(n) for n in PAD_LENGTHS} <= set(shown.split(", "))
+    assert verdict["padding-left"].detail.endswith(f"; {left} pads")
+    baseline = capture(model, matching_tokenizer(model, pad="<pad>"))
+    after = prove(model, matching_tokenizer(model, pad="<pad>"), baseline=baseline)
+    shown = after["padding-right"].detail.split("; ")[1].removesuffix(" pads")
+    assert {"1", "3", "31", "33"} <= set(shown.split(", "))  # a fix has one pass less to spend
+
+
+def test_a_difference_at_one_pad_length_only_is_seen() -> None:
+    """Whatever the length: padding that shows at 1, 3, 31, 32 or 33 pads alone fails the check of an encoder."""
+    import functools
+
+    for bad in PAD_LENGTHS:
+        model = tiny_model("bert", "masked")
+        own = model.forward
+
+        @functools.wraps(own)
+        def forward(*args: object, own: Any = own, bad: int = bad, **kwargs: Any) -> Any:
+            output = own(*args, **kwargs)
+            hit = ((kwargs["attention_mask"] == 0).sum(1) == bad)[:, None, None]
+            output.logits = output.logits + hit * output.logits.roll(1, -1) * 0.1
+            return output
+
+        model.forward = forward
+        verdict = prove(model, tiny_tokenizer("wordpiece", pad="[PAD]"))
+        assert not verdict["padding-right"].passed, bad
+        assert verdict["pad-invisible"].passed

@@ -136,7 +136,7 @@ def _other_pad(evidence: Evidence) -> Cause | None:
 def of_bare(evidence: Evidence) -> Cause:
     """Why a left-padded row without position ids differs."""
     left = evidence.against_alone("left")
-    if evidence.single is None or left.worst > evidence.zones.floor:
+    if evidence.bare() is None or left.worst > evidence.zones.floor:
         return of_padding(evidence, "left")
     mismatch = _other_pad(evidence)
     if mismatch is not None:
@@ -157,7 +157,7 @@ def of_bare(evidence: Evidence) -> Cause:
             "absolute positions: without position_ids the first real token gets the number of pads as its position",
             remedy,
         )
-    if evidence.bare_in_batch().worst <= evidence.zones.floor:
+    if evidence.only_single():
         return Cause(
             "the mask is skipped when the batch is a single row: state-space and convolution layers then read the padding",
             "do not pad a single row (there is nothing to align it with)",

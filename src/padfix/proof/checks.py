@@ -149,7 +149,7 @@ def padding(evidence: Evidence, side: str) -> Check:
         SPREAD,
         why.cause if why else None,
         why.remedy if why else None,
-        f"{found}; {', '.join(str(row.pads) for row in evidence.rows(side))} pads",
+        f"{found}; {', '.join(map(str, sorted(row.pads for row, _ in evidence.rows(side))))} pads",
     )
 
 
@@ -285,9 +285,8 @@ def _score_pairs(
     known = before.scores if before is not None else evidence.score_without_pad() if as_eos else None
     if known is not None and first.scores is not None:
         yield functools.partial(_pooled_early, before, evidence), known[0], first.scores[0]
-    for row in evidence.rows(side):
-        alone = evidence.alone[row.pads]
-        score = evidence.padded.score(row)
+    for row, run in evidence.rows(side):
+        alone, score = evidence.alone[row.tokens], run.score(row)
         if alone.scores is not None and score is not None:
             yield functools.partial(_pooled_elsewhere, evidence, side), alone.scores[0], score
 

@@ -2,7 +2,8 @@
 
 Causal models: the mixed batch with ordinary ids at masked places (it holds the unpadded references too),
 the same with the pad id, and one single row, left-padded, without position ids. With the pass before the
-write that is four. Others: two or three texts alone, the two mixed batches, one single bare row; six.
+write that is four. Others: two or three texts alone, the two mixed batches, and a narrower one with the pad
+id and no position ids; six.
 Only where something differs, a further pass measures noise or tells two causes apart.
 """
 
@@ -28,7 +29,7 @@ def unpadded(subject: Subject, probe: Probe) -> tuple[Probe, Run]:
         if is_causal(subject, probe, run):
             return probe, run
         probe = replace(probe, layout="alone")
-    row = probe.alone(probe.padded("right", probe.lengths[0]))
+    row = probe.alone(probe.padded("right", probe.referenced()[0]))
     return probe, _finite(forward(subject, (row,), probe.fill, positions=False))
 
 
@@ -61,8 +62,9 @@ class Evidence:
     filled: Run  # mixed batch, ordinary ids at masked places
     padded: Run  # mixed batch, the pad id there
     pad_id: int | None
-    alone: dict[int, Run] = field(default_factory=dict)  # by pad length; empty in the prefix layout
+    alone: dict[tuple[int, ...], Run] = field(default_factory=dict)  # by tokens; empty in the prefix layout
     single: Run | None = None  # its last row is left-padded and bare
+    narrow: Run | None = None  # the texts of `alone` with fewer pads, no position ids
 
     @functools.cached_property
     def zones(self) -> Limits:
@@ -75,22 +77,32 @@ class Evidence:
             return run.at(0)[: len(row.decoder)]
         if self.probe.layout == "prefix":
             return run.at(row.text)[: len(row.tokens)]
-        return self.alone[row.pads].at(0)
+        return self.alone[row.tokens].at(0)
 
-    def rows(self, side: str) -> tuple[Row, ...]:
-        """The padded rows of a side that have a reference."""
-        known = set(self.alone) if self.probe.layout == "alone" else set(self.probe.lengths)
-        return tuple(row for row in self.padded.rows if row.kind == side and row.pads in known)
+    def rows(self, side: str) -> tuple[tuple[Row, Run], ...]:
+        """The padded rows of a side that have a reference, each with the run that holds it.
+
+        The narrow batch has no position ids, so where the model takes some, its left rows are `bare`.
+        """
+        runs = [self.padded]
+        if self.narrow is not None and (side == "right" or not self.subject.takes_positions):
+            runs.append(self.narrow)
+        known = self.alone if self.probe.layout == "alone" else None
+        return tuple(
+            (row, run)
+            for run in runs
+            for row in run.rows
+            if row.kind == side and (known is None or row.tokens in known)
+        )
 
     def against_alone(self, side: str) -> Difference:
         """Padded rows of a side against the text alone, the worst of all pad lengths."""
-        rows = list(self.rows(side))
+        pairs = [(self.reference(row, run), run.of(row)) for row, run in self.rows(side)]
         decoder = getattr(self.subject.model.config, "decoder", None)
         if side == "right" and self.probe.decoder and getattr(decoder, "is_decoder", True):
-            rows.append(
-                self.kind("decoder-right")
-            )  # its reference is a prefix, so the decoder must be causal
-        return self._worst([(self.reference(row, self.padded), self.padded.of(row)) for row in rows])
+            row = self.kind("decoder-right")  # its reference is a prefix, so the decoder must be causal
+            pairs.append((self.reference(row, self.padded), self.padded.of(row)))
+        return self._worst(pairs)
 
     def row_against_alone(self, kind: str) -> Difference:
         """The one row of a kind against the text alone."""
@@ -143,7 +155,7 @@ class Evidence:
     @functools.cached_property
     def unmasked_differs(self) -> bool:
         """True when a text alone is not the same as beside a padded row of its own length; one further pass."""
-        reference = self.alone.get(self.probe.lengths[0])
+        reference = next(iter(self.alone.values()), None)
         if reference is None or not self.subject.takes_mask:
             return False
         row = reference.rows[0]
@@ -152,13 +164,21 @@ class Evidence:
         return difference(reference.at(0), run.at(0), vocabulary=False).worst > self.zones.certain
 
     def bare(self) -> Difference | None:
-        """A left-padded row without position ids, against the text alone; None: it was not run."""
-        return None if self.single is None else self._bare(self.single)
+        """Left-padded rows without position ids against the text alone; None: they were not run."""
+        if self.single is not None:
+            return self._bare(self.single)
+        if self.narrow is None or not self.subject.takes_positions:
+            return None
+        left = [row for row in self.narrow.rows if row.kind == "left"]
+        return self._worst([(self.alone[row.tokens].at(0), self.narrow.of(row)) for row in left])
 
-    def bare_in_batch(self) -> Difference:
-        """The same as two equal rows; one further pass, to tell a single row from a batch."""
+    def only_single(self) -> bool:
+        """True where a bare row that differs by itself does not as one of two; one further pass."""
+        if self.single is None:
+            return False
         row = self._bare_row
-        return self._bare(forward(self.subject, (row, row), self._pads, positions=False))
+        batch = forward(self.subject, (row, row), self._pads, positions=False)
+        return self._bare(batch).worst <= self.zones.floor
 
     @property
     def _bare_row(self) -> Row:
@@ -169,7 +189,7 @@ class Evidence:
         if self.probe.layout == "prefix":
             reference = self.padded.at(row.text)[: len(row.tokens)]
         else:
-            reference = self.alone[row.pads].at(0)
+            reference = self.alone[row.tokens].at(0)
         return self._worst([(reference, run.at(len(run.rows) - 1))])
 
     @functools.cached_property
@@ -219,14 +239,17 @@ class Evidence:
         return total
 
 
-def gather(subject: Subject, probe: Probe, first: Run) -> Evidence:
-    """Run the remaining passes. Raises `ProbeError` where the model cannot be run on them."""
+def gather(subject: Subject, probe: Probe, first: Run, *, more: bool = False) -> Evidence:
+    """Run the remaining passes. Raises `ProbeError` where the model cannot be run on them.
+
+    ``more``: there is a pass to spare (none was run before a write), so one more text is run alone.
+    """
     pads = probe.fill[::-1] if subject.pad_id is None else (subject.pad_id,)
     rows = probe.mixed()
     filled = first if probe.layout == "prefix" else forward(subject, rows, probe.fill)
     padded = forward(subject, rows, pads)
-    alone: dict[int, Run] = {}
-    single = None
+    alone: dict[tuple[int, ...], Run] = {}
+    single = narrow = None
     if probe.layout == "prefix":
         # A state-space layer may skip the mask for a single row, so there the bare row stands alone.
         company = () if "recurrent" in subject.traits else (_short(probe),)
@@ -235,22 +258,25 @@ def gather(subject: Subject, probe: Probe, first: Run) -> Evidence:
         if length_matters or _unmasked_differs(subject, probe, padded):
             # The row's length (sparse indexers) or the batch's mask matters, so a prefix is no reference.
             other = replace(probe, layout="alone")
-            row = probe.alone(probe.padded("right", probe.lengths[0]))
+            row = probe.alone(probe.padded("right", other.referenced()[0]))
             evidence = gather(subject, other, forward(subject, (row,), probe.fill, positions=False))
             evidence.first = first
             return evidence
     else:
-        bare_costs_a_pass = subject.takes_positions and subject.takes_mask
-        for count in probe.referenced(three=not bare_costs_a_pass):
+        lengths = probe.referenced(more)
+        for count in lengths:
             row = probe.alone(probe.padded("right", count))
             same = row == first.rows[0]
-            alone[count] = first if same else _finite(forward(subject, (row,), pads, positions=False))
-        if bare_costs_a_pass:
+            alone[row.tokens] = first if same else _finite(forward(subject, (row,), pads, positions=False))
+        rows = probe.narrow(lengths)
+        if rows and "recurrent" not in subject.traits:
+            narrow = forward(subject, rows, pads, positions=False)
+        elif subject.takes_positions and subject.takes_mask:
             single = forward(subject, (_bare(probe),), pads, positions=False)
-    evidence = Evidence(subject, probe, first, filled, padded, subject.pad_id, alone, single)
+    evidence = Evidence(subject, probe, first, filled, padded, subject.pad_id, alone, single, narrow)
     if alone and _counts_otherwise(evidence):
         own = replace(subject, takes=subject.takes - {"position_ids"})
-        return gather(own, probe, first)
+        return gather(own, probe, first, more=more)
     return evidence
 
 
@@ -277,9 +303,8 @@ def _counts_otherwise(evidence: Evidence) -> bool:
         return False
     if evidence.against_alone("right").worst <= certain:
         return False
-    row = evidence.alone[evidence.probe.lengths[0]].rows[0]
-    given = forward(subject, (row,), evidence.probe.fill)
-    own = evidence.alone[evidence.probe.lengths[0]]
+    own = next(iter(evidence.alone.values()))
+    given = forward(subject, own.rows, evidence.probe.fill)
     return difference(own.at(0), given.at(0), vocabulary=False).worst > certain
 
 

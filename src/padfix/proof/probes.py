@@ -29,6 +29,7 @@ TEXTS: Final = (
 
 PAD_LENGTHS: Final = (1, 3, 31, 32, 33)  # around 32, where kernels change their blocks, and two short ones
 WIDTH: Final = 40
+NARROWER: Final = 2  # between the widths of two batches: 3 and 33 pads in one are 1 and 31 in the other
 _LEAST: Final = 3  # real tokens that a padded row keeps
 _DECODER: Final = 6
 
@@ -134,9 +135,8 @@ class Probe:
     def padded(self, side: str, pads: int) -> Row:
         """The row that has this many pads on this side."""
         place = self.lengths.index(pads)
-        number = (place + (0 < place == len(self.lengths) - 1)) % len(
-            self.bodies
-        )  # the last is not the first's
+        # the texts in turn; the shortest and the longest row that has a reference are of different ones
+        number = 0 if len(self.lengths) == 1 else (place + 1) % len(self.bodies)
         tokens = self.text(number, self.width - pads)
         at = {"left": pads} if side == "left" else {"right": pads}
         return Row("left" if side == "left" else "right", number, tokens, decoder=self.decoder, **at)
@@ -180,12 +180,25 @@ class Probe:
         """The longest pad length whose text has a reference."""
         return self.lengths[-1]
 
-    def referenced(self, three: bool = False) -> tuple[int, ...]:
-        """Pad lengths that are compared with the text alone: all, or the two or three that the passes pay for."""
+    def referenced(self, more: bool = False) -> tuple[int, ...]:
+        """Pad lengths of the mixed batch that are compared with the text alone: all, or what the passes pay for.
+
+        With `narrow`, whose rows are the same texts with two pads less, 3 and 33 give 1, 3, 31 and 33; ``more``
+        adds 32.
+        """
         if self.layout == "prefix":
             return self.lengths
-        middle = self.lengths[len(self.lengths) // 2 :][: int(three)]
-        return tuple(sorted({self.lengths[0], *middle, self.lengths[-1]}))
+        least = next((n for n in self.lengths if n > NARROWER), self.lengths[0])
+        middle = tuple(n for n in self.lengths[-2:-1] if more and n > least)
+        return tuple(sorted({least, *middle, self.longest}))
+
+    def narrow(self, lengths: Sequence[int]) -> tuple[Row, ...]:
+        """The padded rows of these pad lengths in a batch that is narrower: the same texts with fewer pads."""
+        return tuple(
+            replace(row, left=row.left and row.left - NARROWER, right=row.right and row.right - NARROWER)
+            for side in ("right", "left")
+            for row in (self.padded(side, pads) for pads in lengths if pads > NARROWER)
+        )
 
 
 def make_probe(subject: Subject, texts: Sequence[str] | None) -> Probe:

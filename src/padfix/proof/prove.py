@@ -151,7 +151,8 @@ def _model_checks(
         notes.append("pad token: the tokenizer has none, so ordinary ids stood at masked places")
     try:
         probe, first = unpadded(subject, probe)
-        evidence = gather(subject, probe, first)
+        pooled_as_eos = probe.pooled and pad == subject.eos_id  # its score is asked for once more
+        evidence = gather(subject, probe, first, more=baseline is None and not pooled_as_eos)
         found = list(_asked(evidence, before, plan, sides, notes))
     except ProbeError as problem:
         return _failed(subject, problem, before is not None, notes)

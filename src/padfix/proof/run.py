@@ -143,7 +143,8 @@ def _read(
             return Run(rows, logits.detach(), rows_out is not None and logits.shape[-1] == rows_out)
         if logits is not None and logits.dim() == 2 and logits.shape[0] == len(rows):
             scores = logits.detach().float()
-    for source in (*([output] if output is not None else []), *caught):
+    latent = subject.model_type == "perceiver"  # its hidden states are latents, as many as a text by chance
+    for source in (*([output] if output is not None else []), *([] if latent else caught)):
         hidden = _hidden(source, (len(rows), length))
         if hidden is not None:
             logits = source is output and isinstance(output, tuple) and hidden.shape[-1] == rows_out
