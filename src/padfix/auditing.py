@@ -76,11 +76,32 @@ def _audit(
 
         return audit_remote(source, Options(task=task, select=_codes(select), ignore=_codes(ignore)))
     opened = open_source(source) if isinstance(source, (str, os.PathLike)) else source
-    state = read_repo(opened)
+    try:
+        state = read_repo(opened)
+    except SourceError as error:
+        folder = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
+        if folder is None or (below := _below(folder)) is None:
+            raise
+        raise SourceError(
+            f"{error}; {below} is a repository: padfix audit -r {shlex.quote(folder)} audits all below it"
+        ) from error
     findings = check(state, task=task, select=select, ignore=ignore)
     return Report(
         opened.name, state, findings, tuple(Skip(opened.name, problem) for problem in state.problems)
     )
+
+
+def _below(source: str) -> str | None:
+    """The first folder in this one that is a repository, where the folder itself is none."""
+    try:
+        entries = sorted(Path(source).iterdir())
+        if _is_repository(source, [path.name for path in entries if path.is_file()]):
+            return None
+        folders = [path for path in entries if path.is_dir() and not path.name.startswith(".")]
+        found = (path for path in folders[:100] if _is_repository(path, [p.name for p in path.iterdir()]))
+        return next(map(str, found), None)
+    except OSError:
+        return None
 
 
 def is_remote(spec: str) -> bool:
@@ -224,7 +245,7 @@ def repositories_under(root: str | os.PathLike[str]) -> Iterator[str | Skip]:
         yield Skip(str(error.filename), f"cannot be listed: {error.strerror}")
 
 
-def _is_repository(folder: str, files: list[str]) -> bool:
+def _is_repository(folder: str | os.PathLike[str], files: list[str]) -> bool:
     if MARKERS.intersection(files) or any(name.endswith(".gguf") for name in files):
         return True
     return "config.json" in files and _names_a_model(Path(folder, "config.json"))

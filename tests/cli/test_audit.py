@@ -62,7 +62,11 @@ def test_data_on_stdout_the_rest_on_stderr(tmp_path, checkpoint, padfix):
         (("audit", "--config", "nope.toml", "x"), "nope.toml: cannot be read"),
         (("audit", "--cache"), "no Hugging Face cache at"),
         (("audit", "-r", "empty"), "no tokenizer or model below empty"),
-        (("audit", "empty"), "empty"),
+        (("audit", "empty"), "skipped empty: it holds no files"),
+        (
+            ("audit", "."),
+            "is a tokenizer's or a model's; models is a repository: padfix audit -r . ",
+        ),
         (("audit", "a-file.txt"), "a-file.txt is a file; audit the folder it is in: padfix audit ."),
         (("audit", "--wrong"), "No such option: --wrong"),
         (("wrong",), "No such command 'wrong'"),
@@ -72,6 +76,8 @@ def test_what_a_user_gets_wrong(tmp_path, padfix, arguments, said):
     """Each mistake gives exit code 2, one sentence that says what is right, and no traceback."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "a-file.txt").write_text("x")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/tokenizer_config.json").write_text("{}")
     shown = padfix(*arguments, HF_HOME=str(tmp_path / "no-cache"), HF_HUB_CACHE=None)
     assert shown.returncode == COULD_NOT_RUN
     assert said in shown.stdout + shown.stderr

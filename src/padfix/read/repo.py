@@ -50,6 +50,8 @@ def read_repo(source: Source, *, major: str | int | None = None, wanted: str | N
     if not names & {*_TOKENIZER, *_MODEL} and not any(
         n.endswith((".model", ".gguf", ".safetensors")) for n in names
     ):
+        if not names:
+            raise SourceError(f"{source.name}: it holds no files")
         raise SourceError(f"{source.name}: none of its {len(names)} files is a tokenizer's or a model's")
     gguf = sorted(n for n in names if n.endswith(".gguf"))
     if gguf and not names & {"tokenizer.json", "tokenizer_config.json", "config.json"}:
