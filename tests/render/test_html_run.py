@@ -125,3 +125,13 @@ def test_rows_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [row[0] for row in tables["Repositories"][1:]] == ["a/none", "a/unk"]
     assert len(tables["Pads by family"]) == 4
     assert "rows of the 2 worst; the tables above count all 7" in written
+
+
+def test_what_was_not_looked_at() -> None:
+    """What a reader could not see stands in the page: by repository, and in a long run by how often."""
+    state = PadState(problems=("not looked at: most of vocab.json", HOSTILE))
+    few = render([Report("a/b", state)])
+    assert "<b>a/b</b>: most of vocab.json; &#34;&gt;&lt;script&gt;" in few
+    many = render([Report(f"a/{i}", state) for i in range(30)])
+    assert "<b>30 repositories</b>: most of vocab.json" in many
+    assert "Not looked at" not in render([Report("a/b", PadState())])

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from importlib.metadata import version
 from typing import Any, Final
@@ -21,6 +22,7 @@ from padfix.types import Report
 
 _MOST: Final = 5_000  # repositories with rows of their own; a page of 10,000 takes a browser 4 s
 _FAMILIES: Final = 40
+_FEW: Final = 20
 
 
 def render(reports: Iterable[Report]) -> str:
@@ -58,8 +60,18 @@ def render(reports: Iterable[Report]) -> str:
             for f in plain.by_severity(report.findings)
         ],
         skips=[skip for report in shown for skip in report.skipped],
+        unread=_unread(shown),
         rules=sorted({f.code for f in findings}),
     )
+
+
+def _unread(reports: Sequence[Report]) -> list[tuple[str, list[str]]]:
+    """What was not read and why: of each repository, or in a run how often each of it was said."""
+    said = [(report.source, list(report.state.problems)) for report in reports if report.state is not None]
+    if len(reports) <= _FEW:
+        return [(source, lines) for source, lines in said if lines]
+    counts = Counter(line for _, lines in said for line in set(lines))
+    return [(f"{n} repositories" if n > 1 else "1 repository", [line]) for line, n in counts.most_common(_FEW)]
 
 
 def _badness(report: Report) -> tuple[int, int, int]:
