@@ -71,7 +71,9 @@ def _unread(reports: Sequence[Report]) -> list[tuple[str, list[str]]]:
     if len(reports) <= _FEW:
         return [(source, lines) for source, lines in said if lines]
     counts = Counter(line for _, lines in said for line in set(lines))
-    return [(f"{n} repositories" if n > 1 else "1 repository", [line]) for line, n in counts.most_common(_FEW)]
+    return [
+        (f"{n} repositories" if n > 1 else "1 repository", [line]) for line, n in counts.most_common(_FEW)
+    ]
 
 
 def _badness(report: Report) -> tuple[int, int, int]:
