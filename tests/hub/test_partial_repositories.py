@@ -118,6 +118,12 @@ REPOSITORIES: dict[str, Callable[[], Files]] = {
         "config.json": LLAMA, "tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<|end|>"},
         "tokenizer.json": tokenizer_json(WORDS, {"<|a|>": N, "<|end|>": N + 20}),
     },
+    # written as N + 20, loaded as N, which a model of N + 10 rows has
+    "llama/pad-beyond-the-rows": lambda: {
+        "config.json": {**LLAMA, "vocab_size": N + 10},
+        "tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<|end|>"},
+        "tokenizer.json": tokenizer_json(WORDS, {"<|end|>": N + 20}),
+    },
     "llama/other-pad-in-the-map": lambda: {
         "config.json": LLAMA, "special_tokens_map.json": {"pad_token": "</s>", "odd": 1},
         "tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<s>"},
@@ -161,6 +167,7 @@ SKIPPED = {  # and what the reason says
     "gpt2/pad-misplaced": "the id of the pad",
     "llama/pad-in-the-gap": "the id of the pad",
     "llama/pieces-out-of-reach": "which names special tokens",
+    "llama/pad-beyond-the-rows": "the id of the pad",
     "llama/other-pad-in-the-map": "may name another pad",
 }
 

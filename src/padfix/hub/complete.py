@@ -183,6 +183,7 @@ def _array(
 def ids_of(seen: int, written: Mapping[str, int], bound: int | None) -> tuple[int, dict[str, int]]:
     """How many tokens to stand in for, and which of the written ids may be believed.
 
+    ``bound``: rows of the model, where the config tells; tokens that begin beyond them are not believed.
     ``seen``: above every id that was read. The tokens beyond a model's own have consecutive ids from where
     it stops. After a small gap an id may be one that loading does not give (cl100k's is written as 100276
     and loaded as 100261): it is not believed. Before a large gap stand tokens of the vocabulary itself.
@@ -195,6 +196,8 @@ def ids_of(seen: int, written: Mapping[str, int], bound: int | None) -> tuple[in
     beyond = sorted({i for i in written.values() if i >= floor})
     start = max((k for k in range(1, len(beyond)) if beyond[k] - beyond[k - 1] > _GAP), default=0)
     stop = next((k for k in range(start + 1, len(beyond)) if beyond[k] != beyond[k - 1] + 1), len(beyond))
+    if bound is not None and beyond and beyond[start] > bound:
+        stop = start  # the model has fewer rows: either its tokens end earlier, or these have no rows
     doubtful = set(beyond[stop:])
     trusted = {text: i for text, i in written.items() if i not in doubtful}
     return beyond[start] if beyond else min(_MOST, max(seen, bound or 0)), trusted
