@@ -303,3 +303,20 @@ def test_the_fix_names_what_the_vocabulary_offers() -> None:
     assert fix(replace(reserved, quantized="gguf")) == fix(replace(full, quantized="gguf"))
     assert "convert it again" in str(fix(replace(full, quantized="gguf")))
     assert fix(replace(reserved, source="\x1b[31m")) == "padfix fix FOLDER --strategy reserved"
+
+
+def test_a_decoder_that_pads_with_eos_keeps_it_out_of_its_config() -> None:
+    """What `padfix fix --strategy eos` writes is not reported for training and serving; to classify, the id is needed."""
+    state = replace(
+        GOOD, pad=EOS, config_pad_id=None, head="causal", traits=("padding-idx-from-config", "pools-on-pad")
+    )
+    other = replace(state, traits=("pools-on-pad",))
+    for task, kept_out, else_ in (
+        ("training", None, "info"),
+        ("serving", None, "info"),
+        ("classification", "error", "error"),
+    ):
+        assert {f.severity for f in check(state, task=task, select="PAD203")} == ({kept_out} - {None})
+        assert {f.severity for f in check(other, task=task, select="PAD203")} == {else_}
+    (found,) = check(other, task="training", select="PAD203")
+    assert "--strategy eos" in str(found.fix)  # auto would leave a pad that is EOS alone

@@ -123,7 +123,8 @@ def config_pad_missing(state: PadState) -> Iterator[Hit]:
 
     ## What it finds
     A config, for composite models the text config, without a `pad_token_id`: null, or absent where the class
-    has no default. An error for classifiers that find the last real token by pad id.
+    has no default. An error for classifiers that find the last real token by pad id. To train and serve a
+    decoder whose pad is EOS it is meant so, where the id would come back as `padding_idx` (PAD110).
 
     ## Why is this bad
     "Cannot handle batch sizes > 1 if no padding token is defined." The tokenizer pads correctly, and the
