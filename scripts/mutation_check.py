@@ -265,11 +265,32 @@ MUTATIONS = (
         PROOF,
     ),
     Mutation(
+        "half of the pad lengths are not compared",
+        "proof/evidence.py",
+        "            runs.append(self.narrow)\n",
+        "            pass\n",
+        ("tests/proof/test_probes.py",),
+    ),
+    Mutation(
+        "an input row of an untied model is blamed for the pad's logit",
+        "proof/checks.py",
+        '    return bool(keys & {"output_rows", "output_bias_rows"}) or (tied and bool(keys))\n',
+        "    return bool(keys)\n",
+        PROOF,
+    ),
+    Mutation(
+        "an undone overwrite counts as training",
+        "write/embeddings.py",
+        "        _own_writes()[weight] = _own_writes().get(weight, 0) + 1\n",
+        "",
+        ("tests/test_ensure_pad.py::test_two_fixes_are_undone_last_one_first",),
+    ),
+    Mutation(
         "a failed proof is kept",
         "api.py",
         "        if verdict is not None and not verdict and verify is True:",
         "        if False:",
-        (*STRATEGY, *SWEEP),
+        ("tests/test_ensure_pad.py::test_zero_row_that_wins_is_rolled_back",),
     ),
 )  # fmt: skip
 
