@@ -309,6 +309,7 @@ def test_auto_over_the_corpus(corpus_name: str, tmp_path: Path) -> None:
         ({"strategy": ["add"]}, "unknown strategy"),
         ({"init": ["mean"]}, "unknown init"),
         ({"multiple_of": 10**9}, "at most 65536"),
+        ({"strategy": "add", "pad_token": "<\ud800>"}, "lone surrogate"),
         ({"texts": "one string"}, "texts must be a list of strings"),
         ({"texts": [3]}, "texts must be a list of strings"),
     ],

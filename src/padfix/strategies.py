@@ -468,5 +468,13 @@ def _validated(name: Any, pad_token: Any, init: Any, multiple_of: Any) -> Option
         )
     if pad_token is not None and (not isinstance(pad_token, str) or not pad_token.strip()):
         raise StrategyError(f"pad_token must be a non-empty string, found {pad_token!r}")
+    if (
+        pad_token is not None
+        and not pad_token.isprintable()
+        and any("\ud800" <= c <= "\udfff" for c in pad_token)
+    ):
+        raise StrategyError(
+            f"pad_token {pad_token!r} holds half a character (a lone surrogate), which no file can store"
+        )
     checked: Init | None = "mean" if init == "mean" else "zero" if init == "zero" else None
     return Options(pad_token, checked, multiple_of)

@@ -112,3 +112,32 @@ def test_an_open_autocast_does_not_reach_the_proof() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         verdict = prove(model, tok)
     assert verdict["padding-left"].observed < 1e-5
+
+
+def test_an_offloaded_model_is_run_where_its_hooks_bring_it() -> None:
+    """accelerate keeps its weights on the meta device between layers: the outputs are proven all the same."""
+    accelerate = pytest.importorskip("accelerate")
+    model = tiny_model("llama")
+    ids = torch.arange(4, 12)[None]
+    with torch.no_grad():
+        before = model(input_ids=ids).logits
+        accelerate.cpu_offload(model, torch.device("cpu"))
+        verdict = prove(model, matching_tokenizer(model, pad="<pad>"), generate=True)
+        assert {check.name for check in verdict.checks} >= {
+            "pad-invisible",
+            "padding-left",
+            "generation-kept",
+        }
+        assert [check.name for check in verdict.checks if not check.passed] == []
+        assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+        assert torch.equal(model(input_ids=ids).logits, before)
+
+
+def test_a_model_without_memory_is_untested_and_that_is_said_once() -> None:
+    """Nothing can be run on the meta device: the verdict says so, once for both sides of a fix."""
+    model = tiny_model("llama").to("meta")
+    tok = matching_tokenizer(model, pad="<pad>")
+    verdict = prove(model, tok, baseline=capture(model, tok))
+    assert [text for text in verdict.untested if text.startswith("outputs:")] == [
+        "outputs: the weights are on the meta device (not loaded), so no forward pass can be run"
+    ]

@@ -116,9 +116,8 @@ def prove(
             found.insert(0, checks.weights_kept(baseline.fingerprints, now, plan, untied=untied))
     with quiet(subject):
         asked = _model_checks(subject, baseline, plan, texts, sides, attention, generate)
-    return Verdict(
-        (*found, *asked.checks), (*untested, *asked.untested, *_conditions(subject)), asked.attention
-    )
+    said = dict.fromkeys((*untested, *asked.untested, *_conditions(subject)))  # before and after: once
+    return Verdict((*found, *asked.checks), tuple(said), asked.attention)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +181,8 @@ def _not_run(subject: Subject, problem: ProbeError) -> str:
     main = getattr(subject.model, "main_input_name", "input_ids")
     if main != "input_ids" and main not in ("inputs", "decoder_input_ids"):  # Whisper, ViT
         return f"outputs: {type(subject.model).__name__} reads {main}, and the probe holds text alone"
+    if str(subject.device) == "meta":
+        return "outputs: the weights are on the meta device (not loaded), so no forward pass can be run"
     what = "outputs" if subject.dtype == "float32" else f"dtype {subject.dtype}"
     return f"{what}: the forward pass fails ({str(problem)[:300]})"
 

@@ -104,7 +104,7 @@ def subject_of(model: Any, tok: Any) -> Subject:
         rows=table.input_rows,
         limit=max(8, min(lengths, default=1 << 20) - max(offset, 2)),
         position_offset=offset,
-        device=reference.device if reference is not None else "cpu",
+        device=_device(inner, reference),
         dtype=str(reference.dtype).removeprefix("torch.") if reference is not None else "float32",
         pad_id=_as_id(getattr(text_tok, "pad_token_id", None)),
         eos_id=_as_id(getattr(text_tok, "eos_token_id", None)),
@@ -112,6 +112,24 @@ def subject_of(model: Any, tok: Any) -> Subject:
         seq2seq=seq2seq,
         head=head_of(type(inner).__name__, seq2seq),
     )
+
+
+def _device(model: Any, reference: Any) -> Any:
+    """Where inputs belong: beside the embedding, or where accelerate's hooks bring an offloaded one."""
+    if reference is None:
+        return "cpu"
+    if reference.device.type != "meta":
+        return reference.device
+    import torch
+
+    hooks = (getattr(module, "_hf_hook", None) for module in model.modules())
+    places = (getattr(part, "execution_device", None) for hook in hooks for part in _parts(hook))
+    place = next((place for place in places if place is not None), None)
+    return reference.device if place is None else torch.device(place)
+
+
+def _parts(hook: Any) -> tuple[Any, ...]:
+    return tuple(getattr(hook, "hooks", (hook,)))
 
 
 def nested_configs(config: Any) -> Iterator[Any]:
