@@ -16,8 +16,8 @@ from server import Running
 from padfix.hub.client import Client
 from padfix.hub.errors import HubError
 from padfix.hub.listing import Query, entries, names
-from padfix.hub.summary import Summary, kind_of
 from padfix.hub.survey import HINT, survey, survey_one, surveyed
+from padfix.render.summary import Summary, kind_of
 from padfix.types import Finding, PadState, Report, Skip, Token
 
 PUBLIC = {hr.synthetic_id(i): hr.synthetic_kind(i) for i in range(1200) if hr.synthetic_kind(i) != "private"}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from padfix.cli import console
 from padfix.hub.errors import LEFT_OUT
-from padfix.hub.summary import Summary
+from padfix.render.summary import Summary
 from padfix.types import Report
 
 if TYPE_CHECKING:

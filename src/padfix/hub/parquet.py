@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from padfix.errors import MissingDependencyError, SourceError
-from padfix.hub.summary import kind_of
+from padfix.render.summary import kind_of
 
 _BATCH: Final = 2000  # rows; a few MB
 

@@ -15,9 +15,9 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from padfix.errors import MissingDependencyError
-from padfix.hub.summary import PADS, Summary
 from padfix.render import plain
 from padfix.render.escape import safe
+from padfix.render.summary import PADS, Summary
 from padfix.types import Report
 
 _MOST: Final = 5_000  # repositories with rows of their own; a page of 10,000 takes a browser 4 s
