@@ -250,6 +250,8 @@ def slow(cls: type[Any]) -> dict[str, Any]:
         and isinstance(parameter.default, (int, bool, str))
     }
     record: dict[str, Any] = {"roles": roles}
+    with contextlib.suppress(OSError, TypeError):
+        record |= {"hides": True} if "convert_ids_to_tokens(" in inspect.getsource(cls.get_vocab) else {}
     if default:
         record["extras"] = [str(t) for t in default]
     if others:
@@ -298,6 +300,11 @@ def fast(cls: type[Any]) -> dict[str, Any]:
             record["extras_rule_map"] = rule
     record["pad_from_block"] = build(cls, shape, padding=True).pad_token == "w5"
     record["template"] = template(cls, shape)
+    if MAJOR == "5" and direct and cls is not backend_class() and own:
+        record["backend"] = backend(
+            build(cls, shape, bare=True)
+        )  # of the parent's, for vocabulary files alone
+        record["template_bare"] = template(cls, shape, bare=True)
     if own and not direct:
         record["backend"] = backend(plain)
         bare = template(cls, shape, bare=True)

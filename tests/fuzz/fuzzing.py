@@ -33,9 +33,8 @@ class MemorySource:
 
     name = "memory"
 
-    def __init__(self, files: Mapping[str, bytes], head_bytes: int | None = None) -> None:
+    def __init__(self, files: Mapping[str, bytes]) -> None:
         self.files = files
-        self.head_bytes = head_bytes
 
     def names(self) -> tuple[str, ...]:
         """Every name, sorted."""

@@ -13,7 +13,7 @@ import transformers
 from padfix.errors import SourceError
 from padfix.read.live import inspect
 from padfix.read.repo import read_repo
-from padfix.read.source import FolderSource, open_source
+from padfix.read.source import open_source
 from padfix.testing import CannotBuildError, architectures, matching_tokenizer, tiny_model
 from padfix.types import Candidate, PadState
 from real_tokenizers import corpus_index
@@ -103,27 +103,6 @@ def test_the_pad_that_merges_spell_is_ordinary_text(corpus: Path) -> None:
     mlx = read_repo(open_source(corpus / "qwen/qwen3-235b-a22b-mlx-4bit"))
     assert mlx.pad_uses == ("text",)
     assert read_repo(open_source(corpus / "yi/yi-lenml")).pad_uses == ()
-
-
-def test_reading_part_of_a_file_changes_no_answer(corpus_name: str, corpus: Path) -> None:
-    """Within a hub's budget of 128 kB per tokenizer.json the special tokens are the same; sizes are not known."""
-
-    class Bounded(FolderSource):
-        head_bytes = 128 * 1024
-
-        def range(self, name: str, start: int, length: int) -> bytes:
-            if name == "tokenizer.json":
-                assert start + length <= self.head_bytes, f"asked for byte {start + length:,}"
-            return super().range(name, start, length)
-
-    folder = corpus / corpus_name
-    whole = read_repo(open_source(folder), major="5")
-    part = read_repo(Bounded(folder), major="5")
-    names = ("tokenizer_class", "pad", "eos", "unk", "bos", "specials", "padding_side", "chat_template")
-    assert {n: getattr(part, n) for n in names} == {n: getattr(whole, n) for n in names}
-    large = (folder / "tokenizer.json").is_file() and (folder / "tokenizer.json").stat().st_size > 128 * 1024
-    assert (part.n_tokens is None) == large
-    assert bool(part.problems) >= large
 
 
 def differences(model: Any, tokenizer: Any, folder: Path) -> dict[str, tuple[Any, Any]]:

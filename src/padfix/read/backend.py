@@ -49,7 +49,6 @@ class Backend:
         self._ids: dict[str, int] = {}
         self._tokens: dict[int, Added] = {}
         self._top = -1
-        self.unknown: set[str] = set()  # strings whose id an incomplete vocabulary does not show
 
     def add(self, tokens: Iterable[Added], *, special: bool = False) -> None:
         """Add tokens as ``Tokenizer.add_tokens`` does; ``special`` as ``add_special_tokens``."""
@@ -60,9 +59,6 @@ class Backend:
             if special and not token.special:
                 token = replace(token, special=True)
             token_id = self.get(token.text)
-            if token_id is None and not self.vocab.complete:
-                self.unknown.add(token.text)
-                continue
             if token_id is None:
                 token_id, following = following, following + 1
             self._ids[token.text] = token_id

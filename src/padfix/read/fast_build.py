@@ -97,7 +97,7 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
     block: Mapping[str, Any] = {}
     converted: tuple[list[str], list[str]] | None = None
     if file is not None and not again:
-        if record.get("slow") in pieces.BERT_LIKE and not file.part("normalizer") and not file.cut:
+        if record.get("slow") in pieces.BERT_LIKE and not file.part("normalizer"):
             raise SourceError(
                 f"{files.source}: {file.name} has no normalizer, without which transformers 4's {name} fails"
             )
@@ -115,7 +115,9 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
         converted = pieces.converted_template(slow)
         if slow in ("GPT2Tokenizer", "CodeGenTokenizer") and args.raw.get("add_bos_token") is True:
             converted = ["bos_token"], []
-        record = {**record, "normalized": (defaults.tokenizer_class("4", slow) or {}).get("normalized", {})}
+        converting = defaults.tokenizer_class("4", slow) or {}  # whose own tokens then win (RemBERT's [PAD])
+        own = {**record["roles"], **converting.get("roles", {})}
+        record = {**record, "normalized": converting.get("normalized", {}), "roles": own}
     if str(record.get("extras_rule", "")).startswith("refused") and args.extras is not None:
         raise SourceError(f"{files.source}: transformers 4's {name} cannot take additional_special_tokens")
     filled = fill(args, record, block)
@@ -227,8 +229,6 @@ def _class_components(
 
 def _as(model: str | None, file: TokenizerJson, source: str) -> Vocab:
     """The file's vocabulary in the shape that a class's own model wants."""
-    if file.cut:
-        return file.vocab
     if model == "Unigram" and not file.list_vocab:
         raise SourceError(
             f"{source}: {file.name} has a {file.kind} vocabulary where its class needs Unigram pieces"
@@ -262,7 +262,7 @@ def _without_json(
         raise SourceError(f"{files.source}: {vocab_file} without {merges}: its class {name} cannot be built")
     if major == "4":
         return Backend(vocab), pieces.slow_components(name, args), []
-    if not record.get("rebuilds"):
+    if not record.get("rebuilds") and not record.get("backend"):
         raise SourceError(f"{files.source}: no tokenizer.json, and {name} cannot be built from {vocab_file}")
     return Backend(vocab), _class_components(record, args, post_processor={}), []
 

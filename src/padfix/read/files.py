@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from padfix.errors import SourceError
 from padfix.read.json_file import MAX_SMALL, JsonFile, decode, load
 from padfix.read.source import Source
 from padfix.read.tokenizer_json import TokenizerJson, load_tokenizer_json
-from padfix.read.vocab import PartialVocab
 
 _VERSIONED: Final = re.compile(r"tokenizer\.(.*)\.json")
 _MAX_TEMPLATES: Final = 64
@@ -60,8 +59,6 @@ def load_files(source: Source, major: str, config: JsonFile | None = None) -> To
     jinja, named = _templates(source, names)
     added_map = load(source, "added_tokens.json")
     file = load_tokenizer_json(source, tokenizer_file(config.data, major))
-    if file is not None and isinstance(file.vocab, PartialVocab):
-        file = replace(file, vocab=file.vocab.learn(_written(config.data, added_map.data)))
     return TokenizerFiles(
         repository=source,
         source=source.name,
@@ -73,17 +70,6 @@ def load_files(source: Source, major: str, config: JsonFile | None = None) -> To
         jinja=jinja,
         named_jinja=named,
     )
-
-
-def _written(config: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, int]:
-    """The ids that the small files write beside added tokens."""
-    found = {text: i for text, i in added.items() if type(i) is int}
-    decoder = config.get("added_tokens_decoder")
-    for key, entry in decoder.items() if isinstance(decoder, Mapping) else ():
-        text = entry.get("content") if isinstance(entry, Mapping) else None
-        if isinstance(text, str) and key.isdecimal() and len(key) < 10:
-            found[text] = int(key)
-    return found
 
 
 def tokenizer_file(config: Mapping[str, Any], major: str) -> str:

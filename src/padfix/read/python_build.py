@@ -16,7 +16,7 @@ from padfix.read.fast_build import read_vocabulary
 from padfix.read.files import TokenizerFiles
 from padfix.read.json_file import decode
 from padfix.read.sentencepiece_model import MAX_MODEL, parse_model
-from padfix.read.tokenizer_build import Arguments, Built, arguments, combine, fill, side_of
+from padfix.read.tokenizer_build import ROLES, Arguments, Built, arguments, combine, fill, side_of
 from padfix.read.vocab import DictVocab, Vocab
 
 _CLS_SEP: Final = (["cls_token"], ["sep_token"])
@@ -25,14 +25,15 @@ _AROUND: Final[dict[str, tuple[list[str], list[str]]]] = {
     **dict.fromkeys(
         (
             "BertweetTokenizer", "PhobertTokenizer", "BertJapaneseTokenizer", "RoCBertTokenizer", "TapasTokenizer",
-            "BertTokenizerLegacy", "FlaubertTokenizer", "XLMTokenizer", "BartphoTokenizer",
+            "BertTokenizerLegacy", "FlaubertTokenizer", "XLMTokenizer", "BartphoTokenizer", "LukeTokenizer",
+            "TapexTokenizer",
         ),
         _CLS_SEP,
     ),
     **dict.fromkeys(
         (
             "ByT5Tokenizer", "MyT5Tokenizer", "MarianTokenizer", "SiglipTokenizer", "SpeechT5Tokenizer",
-            "Speech2TextTokenizer",
+            "Speech2TextTokenizer", "PLBartTokenizer",
         ),
         ([], ["eos_token"]),
     ),
@@ -48,11 +49,14 @@ _AROUND: Final[dict[str, tuple[list[str], list[str]]]] = {
 
 
 class PythonBackend(Backend):
-    """Added tokens with their written ids; new ones after the number of strings."""
+    """Added tokens with their written ids; new ones after the number of strings.
 
-    def __init__(self, vocab: Vocab) -> None:
+    ``hides``: the class lists its vocabulary id by id, so an added token hides the string that had its id.
+    """
+
+    def __init__(self, vocab: Vocab, *, hides: bool = False) -> None:
         super().__init__(vocab)
-        self.shadowed = 0
+        self._hides = hides
 
     def place(self, tokens: Mapping[int, Added]) -> None:
         """Take tokens over at the ids that the repository or the class gives them."""
@@ -64,17 +68,35 @@ class PythonBackend(Backend):
             self._tokens[token_id] = token
             self._top = max(self._top, token_id)
 
+    def _hidden(self) -> set[str]:
+        """The vocabulary's strings whose ids belong to other, added ones."""
+        if not self._hides:
+            return set()
+        here = ((self.vocab.text_of(i), token.text) for i, token in self._tokens.items())
+        return {own for own, text in here if own is not None and own != text}
+
     def count(self) -> int:
         """Distinct strings."""
-        return self.vocab.strings + sum(1 for text in self._ids if self.vocab.get(text) is None)
+        hidden = self._hidden()
+        new = sum(1 for text in self._ids if text in hidden or self.vocab.get(text) is None)
+        return self.vocab.strings - len(hidden) + new
+
+    def length(self, *, count_repeats: bool) -> int:
+        """Distinct strings: there are no repeated pieces."""
+        return self.count()
+
+    def next_id(self) -> int | None:
+        """The id that a new token has: the number of strings, where no other has it."""
+        count = self.count()
+        return self.max_id + 1 if self.holes == 0 else count if count > self.max_id else None
 
     def append(self, tokens: list[Added]) -> None:
         """Add tokens after all strings, as ``_add_tokens`` does."""
-        index = self.count()
+        index, hidden = self.count(), self._hidden()
         for token in tokens:
             if not token.text or token.text in self._ids:
                 continue
-            token_id = self.vocab.get(token.text)
+            token_id = None if token.text in hidden else self.vocab.get(token.text)
             if token_id is None:
                 token_id, index = index, index + 1
             self._ids[token.text] = token_id
@@ -98,7 +120,7 @@ def build_python(files: TokenizerFiles, name: str, major: str) -> Built:
     args = arguments(files, major)
     roles = fill(args, record, {})
     if major == "4":
-        roles = {role: token for role, token in roles.items() if token.text}
+        roles = {role: token for role, token in roles.items() if token.text and role in ROLES}
     if name == "GPTSw3Tokenizer":
         for role, text in (
             ("eos_token", "<|endoftext|>"),
@@ -107,9 +129,10 @@ def build_python(files: TokenizerFiles, name: str, major: str) -> Built:
             ("bos_token", "<s>"),
         ):
             roles.setdefault(role, Added.named(text))
-    extras = _extras(name, record, args)
+        roles = {role: roles[role] for role in sorted(roles, key=ROLES.index)}
+    extras = _extras(name, record, args, major)
     vocab = _vocabulary(files, name, record, args, roles, major)
-    backend = PythonBackend(vocab)
+    backend = PythonBackend(vocab, hides=bool(record.get("hides")))
     backend.place(_own(name, args, roles))
     backend.place(args.added)
     backend.append([*roles.values(), *extras])
@@ -149,25 +172,26 @@ def build_python(files: TokenizerFiles, name: str, major: str) -> Built:
     )
 
 
-def _extras(name: str, record: Mapping[str, Any], args: Arguments) -> list[Added]:
+def _extras(name: str, record: Mapping[str, Any], args: Arguments, major: str) -> list[Added]:
     count = args.raw.get("extra_ids", (record.get("arguments") or {}).get("extra_ids", 0))
     if name in ("ByT5Tokenizer", "MyT5Tokenizer") and args.extras is None:
         number = min(count, 10_000) if isinstance(count, int) and not isinstance(count, bool) else 125
         return [Added.named(f"<extra_id_{i}>") for i in range(number)]
-    if name == "M2M100Tokenizer":
-        languages = [f"__{code}__" for code in _languages(args)]
-        given = [t for t in args.extras or () if t.text]
+    if name == "PLBartTokenizer" and major == "4":
+        languages = _plbart_languages(args)
+        return [*map(Added.named, languages), *(t for t in args.extras or () if t.text not in languages)]
+    if name in ("LukeTokenizer", "MLukeTokenizer") and major == "4":
+        given = list(args.extras or ())
         known = {t.text for t in given}
-        return [*given, *(Added.named(code) for code in languages if code not in known)]
+        return [*given, *(Added.named(t) for t in ("<ent>", "<ent2>") if t not in known)]
     if name == "TapasTokenizer":
         given = list(args.extras or ())
         return given if any(t.text == "[EMPTY]" for t in given) else [*given, Added.named("[EMPTY]")]
     return combine(record, args.extras, "given")
 
 
-def _languages(args: Arguments) -> tuple[str, ...]:
-    """M2M100's language codes, in the order of their ids."""
-    return _WMT21 if args.raw.get("language_codes") == "wmt21" else _M2M100
+def _plbart_languages(args: Arguments) -> tuple[str, ...]:
+    return _PLBART["multi" if args.raw.get("language_codes") == "multi" else "base"]
 
 
 def _own(name: str, args: Arguments, roles: Mapping[str, Added]) -> dict[int, Added]:
@@ -198,11 +222,15 @@ def _vocabulary(
     if maker is not None:
         return maker(files, args, roles)
     vocab_file = record["files"].get("vocab_file")
+    if name == "BertJapaneseTokenizer" and args.raw.get("subword_tokenizer_type") == "sentencepiece":
+        return _pieces(files, record["files"]["spm_file"])
     if vocab_file is None:
         raise SourceError(f"{files.source}: how {name} builds its vocabulary is not known")
     if vocab_file.endswith(".model"):
         return _pieces(files, vocab_file)
-    for needed in (n for key, n in record["files"].items() if key != "tokenizer_config_file"):
+    for key, needed in record["files"].items():
+        if key == "tokenizer_config_file" or (key == "spm_file" and name == "BertJapaneseTokenizer"):
+            continue
         if needed not in files.names and not needed.endswith(("tokenizer.json", "normalizer.json")):
             raise SourceError(f"{files.source}: its class {name} needs {needed}, and there is none")
     return read_vocabulary(files, vocab_file)
@@ -250,6 +278,35 @@ def _fairseq_lines(files: TokenizerFiles, args: Arguments, roles: Mapping[str, A
     return DictVocab(table)
 
 
+def _bartpho(files: TokenizerFiles, args: Arguments, roles: Mapping[str, Added]) -> Vocab:
+    """BARTpho: special tokens, then the reduced dictionary's words, then the mask."""
+    order = ("bos_token", "pad_token", "eos_token", "unk_token", "sep_token", "cls_token")
+    table = {text: i for i, text in enumerate(dict.fromkeys(roles[r].text for r in order if r in roles))}
+    data = files.repository.read(_need(files, "dict.txt"), MAX_MODEL)
+    for number, line in enumerate(decode(data, files.source, "dict.txt").splitlines(), 1):
+        words = line.split()
+        if not words:
+            raise SourceError(f"{files.source}: line {number} of dict.txt is empty")
+        table[words[0]] = len(table)
+    if "mask_token" in roles:
+        table.setdefault(roles["mask_token"].text, len(table))
+    return DictVocab(table)
+
+
+def _plbart(files: TokenizerFiles, args: Arguments, roles: Mapping[str, Added]) -> Vocab:
+    """PLBart: four special tokens, the pieces from the fourth on, its languages, and the mask."""
+    pieces = _pieces(files, "sentencepiece.bpe.model")
+    languages = _plbart_languages(args)
+    table = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3}
+    first = pieces.size + 1
+    table |= {code: first + i for i, code in enumerate(languages)}
+    if len(languages) == len(_PLBART["base"]):
+        table["<mask>"] = first + len(languages)
+    for text, i in pieces.items():
+        table.setdefault(text, i + 1 if i else 3)
+    return DictVocab(table)
+
+
 def _source_vocabulary(files: TokenizerFiles, args: Arguments, roles: Mapping[str, Added]) -> Vocab:
     return read_vocabulary(files, _need(files, "vocab-src.json"))
 
@@ -270,10 +327,10 @@ _MAKERS: Final[dict[str, Callable[[TokenizerFiles, Arguments, Mapping[str, Added
     "BertweetTokenizer": _fairseq_lines,
     "FSMTTokenizer": _source_vocabulary,
     "MarianTokenizer": _marian,
+    "BartphoTokenizer": _bartpho,
+    "PLBartTokenizer": _plbart,
 }
-_M2M100: Final = tuple(
-    "af am ar ast az ba be bg bn br bs ca ceb cs cy da de el en es et fa ff fi fr fy ga gd gl gu ha he hi hr ht hu hy id "  # noqa: SIM905
-    "ig ilo is it ja jv ka kk km kn ko lb lg ln lo lt lv mg mk ml mn mr ms my ne nl no ns oc or pa pl ps pt ro ru sd si "
-    "sk sl so sq sr ss su sv sw ta th tl tn tr uk ur uz vi wo xh yi yo zh zu".split()
-)
-_WMT21: Final = tuple("en ha is ja cs ru zh de".split())  # noqa: SIM905
+_PLBART: Final = {
+    "base": ("__java__", "__python__", "__en_XX__"),
+    "multi": ("__java__", "__python__", "__en_XX__", "__javascript__", "__php__", "__ruby__", "__go__"),
+}

@@ -83,8 +83,6 @@ def read_repo(source: Source, *, major: str | int | None = None, wanted: str | N
     if names & set(_TOKENIZER) or any(n.endswith((".model", ".tiktoken")) for n in names):
         files = load_files(source, chosen)
         values |= _tokenizer(files, config.data, chosen, model, wanted)
-        if files.json is not None and not files.json.vocab.complete:
-            problems.append(f"{files.json.name} was read in part: how many tokens there are is not known")
     elif not config:
         problems.append("there is no tokenizer and no config.json")
     else:

@@ -61,8 +61,8 @@ def _class_name(files: TokenizerFiles, config: Mapping[str, Any], major: str) ->
 
 
 def _byte_level(file: TokenizerJson) -> bool:
-    """Does the file say ByteLevel? Of a cut-off one: it is a sentencepiece vocabulary when it marks ``<unk>``."""
-    return file.vocab.get("<unk>") is None if file.cut else '"ByteLevel"' in file.text
+    """Does the file say ByteLevel?"""
+    return '"ByteLevel"' in file.text
 
 
 def facts(
@@ -76,16 +76,6 @@ def facts(
     if declared_id is not None and declared_id >= 0 and (pad is None or pad.id != declared_id):
         text = built.backend.text_of(declared_id)
         named = None if text is None else Token(text, declared_id)
-    cut = files.json is not None and files.json.cut
-    whole = built.backend.vocab.complete
-    length = built.backend.length(count_repeats=built.repeats and major == "5") if whole else None
-    if pad is not None and pad.text in built.backend.unknown:
-        raise SourceError(
-            f"{files.source}: the id of its pad {pad.text[:60]!r} lies beyond what the budget of bytes reads"
-        )
-    eos, unk, bos = (
-        None if t is not None and t.text in built.backend.unknown else t for t in (eos, unk, bos)
-    )
     return {
         "tokenizer_class": built.cls,
         "pad": pad,
@@ -93,18 +83,16 @@ def facts(
         "unk": unk,
         "bos": bos,
         "specials": tuple(_others(built, tokens, major)),
-        "n_tokens": length,
-        "max_id": built.backend.max_id if whole and built.backend.max_id >= 0 else None,
-        "holes": built.backend.holes if whole else 0,
-        "next_id": built.backend.next_id() if whole else None,
+        "n_tokens": built.backend.length(count_repeats=built.repeats and major == "5"),
+        "max_id": built.backend.max_id if built.backend.max_id >= 0 else None,
+        "holes": built.backend.holes,
+        "next_id": built.backend.next_id(),
         "padding_side": built.side,
         "chat_template": built.chat_template,
-        "unk_emitted": None if unk is None or cut else emits_unk(table),
-        "appends_eos": None if eos is None or (cut and built.suffix is None) else end == eos.id,
+        "unk_emitted": None if unk is None else emits_unk(table),
+        "appends_eos": None if eos is None else end == eos.id,
         "pad_is_added": None if pad is None else pad.text in declared(files),
-        "pad_uses": None
-        if pad is None or pad.id is None or not whole
-        else pad_uses(files, built, table, pad),
+        "pad_uses": None if pad is None or pad.id is None else pad_uses(files, built, table, pad),
         "candidates": assess(
             table,
             unk=unk,

@@ -17,7 +17,7 @@ from padfix.errors import SourceError
 from padfix.read.json_file import decode, parse
 from padfix.read.scan import SCAN_FROM, scan_object, scan_pieces
 from padfix.read.source import Source
-from padfix.read.vocab import DictVocab, PartialVocab, Vocab
+from padfix.read.vocab import DictVocab, Vocab
 
 MAX_TOKENIZER_JSON: Final = 256 * 2**20  # bytes; Gemma 3 has 33 MB
 _CHUNK: Final = 4 * 2**20
@@ -31,10 +31,6 @@ _PIECES_END: Final = re.compile(
     rb'\]\s*(?P<tail>(?:,\s*"byte_fallback"\s*:\s*(?:true|false)\s*)?\}\s*\})\s*\Z'
 )
 _WORDS_END: Final = re.compile(rb'\}\s*(?P<tail>,\s*"unk_token"\s*:\s*"(?:[^"\\]|\\.)*"\s*\}\s*\})\s*\Z')
-_KEY: Final = re.compile(r'\s*,?\s*("(?:[^"\\]|\\.)*")\s*:\s*')
-_ITEM: Final = re.compile(r"\s*,?\s*")
-_ENTRY: Final = re.compile(rb'\s*,?\s*("(?:[^"\\]|\\.)*")\s*:\s*(\d{1,9})(?=[\s,}])')
-_PIECE: Final = re.compile(rb'\s*,?\s*\[\s*("(?:[^"\\]|\\.)*")\s*,\s*[-+.\deE]+\s*\]')
 _HEAD: Final = ("added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder", "model")
 
 
@@ -52,11 +48,6 @@ class TokenizerJson:
     text: str = ""  # the head, for line numbers
     vocab_end: int = 0  # where the bytes after the vocabulary begin, where that is known
     added: Any = None  # its added tokens, once parsed
-
-    @property
-    def cut(self) -> bool:
-        """True when not even the head was read to its end, so the components are not known."""
-        return "model" not in self.parts
 
     @property
     def model(self) -> Mapping[str, Any]:
@@ -91,9 +82,6 @@ def load_tokenizer_json(source: Source, name: str = "tokenizer.json") -> Tokeniz
         raise SourceError(
             f"{source.name}: {name} has {size:,} bytes, more than the {MAX_TOKENIZER_JSON:,} that are read"
         )
-    bound = getattr(source, "head_bytes", None)  # a hub within a budget of bytes
-    if isinstance(bound, int) and size > bound:
-        return _beginning(source, name, bound)
     if size > _SMALL:
         quick = _quick(source, name, size)
         if quick is not None:
@@ -155,64 +143,6 @@ def _find_merges(data: bytes, start: int) -> re.Match[bytes] | None:
             return found
         at = data.find(b'"merge', at + 6)
     return None
-
-
-def _beginning(source: Source, name: str, bound: int) -> TokenizerJson:
-    """The head of a file that is too large for the budget, and as much of its vocabulary as came with it."""
-    data = source.range(name, 0, bound)
-    start = _VOCAB.search(data)
-    head = _head(data[: start.start()]) if start is not None else None
-    if start is None or head is None:
-        head = _complete_keys(data)
-        if "added_tokens" not in head:
-            raise SourceError(
-                f"{source.name}: the first {bound:,} bytes of {name} do not reach its added tokens"
-            )
-        return TokenizerJson(name, head, PartialVocab(_written(head)), False, data.decode("utf-8", "replace"))
-    is_list = data[start.end() : start.end() + 1] == b"["
-    table: dict[str, int] = {}
-    for i, match in enumerate((_PIECE if is_list else _ENTRY).finditer(data, start.end() + 1)):
-        try:
-            table[json.loads(match[1])] = i if is_list else int(match[2])
-        except ValueError:
-            break
-    table = {**_written(head), **table}
-    head["model"].pop("vocab", None)
-    return TokenizerJson(
-        name, head, PartialVocab(table), is_list, data[: start.start()].decode("utf-8", "replace")
-    )
-
-
-def _written(head: Mapping[str, Any]) -> dict[str, int]:
-    """The ids that the file writes beside its added tokens: right wherever the vocabulary has no holes."""
-    table: dict[str, int] = {}
-    entries = head.get("added_tokens")
-    for entry in entries if isinstance(entries, list) else ():
-        text, token_id = (entry.get("content"), entry.get("id")) if isinstance(entry, dict) else (None, None)
-        if isinstance(text, str) and type(token_id) is int and 0 <= token_id < 2**31:
-            table[text] = token_id
-    return table
-
-
-def _complete_keys(data: bytes) -> dict[str, Any]:
-    """The keys of a cut-off JSON object that are there in full, and the complete items of a cut-off list."""
-    text, decoder = data.decode("utf-8", "ignore"), json.JSONDecoder()
-    found: dict[str, Any] = {}
-    at = text.find("{") + 1
-    try:
-        while match := _KEY.match(text, at):
-            key, at = json.loads(match[1]), match.end()
-            if text[at : at + 1] == "[":
-                found[key], at = [], at + 1
-                while (item := _ITEM.match(text, at)) and text[item.end() : item.end() + 1] == "{":
-                    value, at = decoder.raw_decode(text, item.end())
-                    found[key].append(value)
-                at = text.index("]", at) + 1
-            else:
-                found[key], at = decoder.raw_decode(text, at)
-    except (ValueError, RecursionError):  # where the text is cut off
-        pass
-    return found
 
 
 def _closes_three(data: bytes) -> bool:

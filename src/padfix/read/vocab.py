@@ -21,7 +21,6 @@ class Vocab(Protocol):
     strings: int  # distinct strings
     ids: int  # distinct ids
     max_id: int  # -1 when empty
-    complete: bool  # False: only the beginning was read, and what is missing is not known
 
     def get(self, text: str) -> int | None:
         """The id of a string."""
@@ -49,8 +48,6 @@ def wanted(text: str) -> bool:
 
 class DictVocab:
     """A vocabulary as a dictionary; ``size`` differs from its length where the file repeats a string."""
-
-    complete = True
 
     def __init__(self, table: Mapping[str, int], size: int | None = None) -> None:
         self._table = table
@@ -90,20 +87,8 @@ class DictVocab:
         return self._table.items()
 
 
-class PartialVocab(DictVocab):
-    """The beginning of a vocabulary and the ids that the files write beside their added tokens."""
-
-    complete = False
-
-    def learn(self, ids: Mapping[str, int]) -> PartialVocab:
-        """With more ids that are known from elsewhere; what was read wins."""
-        return PartialVocab({**ids, **self._table})
-
-
 class ScannedVocab:
     """A vocabulary as positions in the bytes of a JSON object or array."""
-
-    complete = True
 
     def __init__(self, data: bytes, starts: Any, ends: Any, numbers: Any, escaped: bool) -> None:
         self._data = data
