@@ -125,6 +125,11 @@ def test_rows_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [row[0] for row in tables["Repositories"][1:]] == ["a/none", "a/unk"]
     assert len(tables["Pads by family"]) == 4
     assert "rows of the 2 worst; the tables above count all 7" in written
+    page = page_format.Page()
+    for report in REPORTS * 10:
+        page.add(report)
+        assert len(page._kept) <= 4, "memory must not grow with the run"
+    assert [row[0] for row in Tables(page.render()).tables["Repositories"][1:]] == ["a/none", "a/none"]
 
 
 def test_what_was_not_looked_at() -> None:

@@ -15,6 +15,7 @@ from padfix.types import Report
 
 if TYPE_CHECKING:
     from padfix.hub.parquet import ParquetFile
+    from padfix.render.html import Page
 
 
 @dataclass
@@ -70,6 +71,26 @@ class Sink:
         self.file.flush()
 
 
+class HtmlSink(Sink):
+    """``-f html``: a page that keeps the worst repositories and counts the others."""
+
+    page: Page | None = None
+
+    def add(self, report: Report) -> None:
+        """Take one report."""
+        if self.page is None:
+            from padfix.render.html import Page
+
+            self.page = Page()
+        self.page.add(report)
+
+    def close(self) -> None:
+        """Write the page."""
+        self._write(self.page.render() if self.page is not None else self.format.render([]))
+        if self.file is not None:
+            self.file.close()
+
+
 class ParquetSink(Sink):
     """``-f parquet:FILE``: one row per repository, for queries over whole hubs."""
 
@@ -113,7 +134,8 @@ def parse(
             raise ConfigError(f"unknown format {name!r}; there are {', '.join((*FORMATS, PARQUET.name))}")
         if colon and not path:
             raise ConfigError(f"-f {spec}: no path after the colon")
-        sinks.append(Sink(FORMATS[name], Path(path) if path else None, verbose=verbose))
+        kind = HtmlSink if name == "html" else Sink
+        sinks.append(kind(FORMATS[name], Path(path) if path else None, verbose=verbose))
     bare = [sink for sink in sinks if sink.path is None]
     if len(bare) > 1:
         names = " and ".join(sink.format.name for sink in bare)

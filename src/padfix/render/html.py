@@ -27,42 +27,67 @@ _FEW: Final = 20
 
 def render(reports: Iterable[Report]) -> str:
     """All reports as one page. Raises `MissingDependencyError` where jinja2 is not installed."""
-    try:
-        from jinja2 import Environment, StrictUndefined
-    except ImportError as error:
-        raise MissingDependencyError(
-            "-f html needs jinja2; install it with: pip install 'padfix[html]'"
-        ) from error
-    every = list(reports)
-    summary = Summary()
-    for report in every:
-        summary.add(report)
-    shown = sorted(every, key=_badness)[:_MOST] if len(every) > _MOST else every
-    findings = [f for report in shown for f in report.findings]
-    templates = resources.files("padfix.render").joinpath("templates")
-    style, script = (templates.joinpath(name).read_text("utf-8") for name in ("report.css", "report.js"))
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_clean
-    )
-    page = environment.from_string(templates.joinpath("report.html.j2").read_text("utf-8"))
-    return page.render(
-        style=style,
-        script=script,
-        policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'",
-        version=version("padfix"),
-        counts={s: summary.severities[s] for s in ("error", "warning", "info")},
-        n_repositories=len(every),
-        run=_run(summary) if len(every) > 1 else None,
-        reports=[_row(report) for report in shown],
-        findings=[
-            (report.source, f, plain.place_text(f))
-            for report in shown
-            for f in plain.by_severity(report.findings)
-        ],
-        skips=[skip for report in shown for skip in report.skipped],
-        unread=_unread(shown),
-        rules=sorted({f.code for f in findings}),
-    )
+    page = Page()
+    for report in reports:
+        page.add(report)
+    return page.render()
+
+
+class Page:
+    """A page fed report by report: it counts all, and keeps the worst 5,000, so its memory is bounded."""
+
+    def __init__(self) -> None:
+        self._summary = Summary()
+        self._count = 0
+        self._kept: list[tuple[tuple[int, int, int], int, Report]] = []
+
+    def add(self, report: Report) -> None:
+        """Take one report."""
+        self._summary.add(report)
+        self._kept.append((_badness(report), self._count, report))
+        self._count += 1
+        if len(self._kept) > 2 * _MOST:
+            self._keep_worst()
+
+    def _keep_worst(self) -> None:
+        self._kept = sorted(self._kept, key=lambda entry: entry[:2])[:_MOST]
+
+    def render(self) -> str:
+        """The page. Raises `MissingDependencyError` where jinja2 is not installed."""
+        try:
+            from jinja2 import Environment, StrictUndefined
+        except ImportError as error:
+            raise MissingDependencyError(
+                "-f html needs jinja2; install it with: pip install 'padfix[html]'"
+            ) from error
+        if self._count > _MOST:
+            self._keep_worst()
+        shown = [report for _, _, report in self._kept]
+        findings = [f for report in shown for f in report.findings]
+        templates = resources.files("padfix.render").joinpath("templates")
+        style, script = (templates.joinpath(name).read_text("utf-8") for name in ("report.css", "report.js"))
+        environment = Environment(
+            autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_clean
+        )
+        page = environment.from_string(templates.joinpath("report.html.j2").read_text("utf-8"))
+        return page.render(
+            style=style,
+            script=script,
+            policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'",
+            version=version("padfix"),
+            counts={s: self._summary.severities[s] for s in ("error", "warning", "info")},
+            n_repositories=self._count,
+            run=_run(self._summary) if self._count > 1 else None,
+            reports=[_row(report) for report in shown],
+            findings=[
+                (report.source, f, plain.place_text(f))
+                for report in shown
+                for f in plain.by_severity(report.findings)
+            ],
+            skips=[skip for report in shown for skip in report.skipped],
+            unread=_unread(shown),
+            rules=sorted({f.code for f in findings}),
+        )
 
 
 def _unread(reports: Sequence[Report]) -> list[tuple[str, list[str]]]:
