@@ -217,12 +217,14 @@ def test_stop_ends_a_wait(scripted: tuple[str, type[_Scripted]]) -> None:
 
 
 def test_no_server() -> None:
-    """A hub that is not there is a typed error, and not a traceback of httpx."""
-    with pytest.raises(HubError) as caught:
-        Client("http://127.0.0.1:9", False, pause=0.001, tries=2, timeout=1).get(
-            "http://127.0.0.1:9/x", what="x", limit=9
-        )
+    """A hub that is not there is a typed error after two tries, which says what to do without a network."""
+    client = Client("http://127.0.0.1:9", False, pause=0.001, timeout=1)
+    with pytest.raises(HubError, match=r"cannot be reached.*HF_HUB_OFFLINE=1.*after 2 tries") as caught:
+        client.get("http://127.0.0.1:9/x", what="x", limit=9)
     assert caught.value.kind == "unavailable"
+    client.heard = True  # a hub that answered before and is gone now may come back
+    with pytest.raises(HubError, match="after 6 tries"):
+        client.get("http://127.0.0.1:9/x", what="x", limit=9)
 
 
 def test_offline(hub: Running, monkeypatch: pytest.MonkeyPatch) -> None:

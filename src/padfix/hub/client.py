@@ -114,6 +114,7 @@ class Client:
         self.tries, self.pause, self.timeout = max(1, tries), pause, timeout
         self.traffic = Traffic()
         self.stop = threading.Event()  # set: give up waiting, at once
+        self.heard = False  # whether any server answered anything yet
         self._gates: dict[str, float] = {}  # per quota: no request before this time
         self._gates_lock = threading.Lock()
 
@@ -163,7 +164,7 @@ class Client:
                 # being told to wait is no failure; three times the tries end even that
                 failed += retry.wait is None
                 wait = retry.wait if retry.wait is not None else min(30.0, self.pause * 2 ** (failed - 1))
-                if retry.wait is None and failed >= self.tries:
+                if retry.wait is None and failed >= min(self.tries, retry.tries or self.tries):
                     break
                 if time.monotonic() + wait > deadline:
                     break
@@ -189,6 +190,12 @@ class Client:
         except invalid_url as error:
             raise HubError("broken-answer", f"{what}: an address that is none: {line(str(error))}") from error
         except transport_error as error:
+            if type(error).__name__ == "ConnectError" and not self.heard:  # no network, or a wrong address
+                reason = (
+                    f"{what}: {self.endpoint} cannot be reached: {line(str(error))}; without a network, "
+                    "HF_HUB_OFFLINE=1 audits the local cache, and a folder is named by its path"
+                )
+                raise Retry(HubError("unavailable", reason), tries=2) from error
             # a reset, a time-out, a body cut short: httpx' words hold no secret, but the URL may be signed
             raise Retry(
                 HubError("unavailable", f"{what}: {type(error).__name__}: {line(str(error))}")
@@ -304,6 +311,7 @@ class _Following:
                 "GET", url, headers=self.client.headers_for(url, self.extra), timeout=timeout
             )
             self.response = session.send(request, stream=True, follow_redirects=False)
+            self.client.heard = True
             try:
                 if self.response.status_code not in (301, 302, 303, 307, 308):
                     self._raise_for_status(url)

@@ -34,8 +34,8 @@ class HubError(SourceError):
 
 
 class Retry(Exception):  # noqa: N818 (a signal within the client)
-    """This try failed; another may not. ``wait``: seconds the server asked for."""
+    """This try failed; another may not. ``wait``: seconds the server asked for; ``tries``: how many to make at most."""
 
-    def __init__(self, error: HubError, wait: float | None = None) -> None:
+    def __init__(self, error: HubError, wait: float | None = None, *, tries: int | None = None) -> None:
         super().__init__(str(error))
-        self.error, self.wait = error, wait
+        self.error, self.wait, self.tries = error, wait, tries
