@@ -1,19 +1,23 @@
 """Reading repositories from files against loading them: CPU time per repository, start-up, memory.
 
 ``python benchmarks/audit.py [FOLDER]`` reads every tokenizer below FOLDER (default: ``$PADFIX_CORPUS``, else
-``../shared/corpus``) with `read_repo` and, in the same run, with ``AutoTokenizer`` and ``AutoConfig``.
+``../shared/corpus``, else four that it makes up in the sizes of real ones) with `read_repo` and, in the same run,
+with ``AutoTokenizer`` and ``AutoConfig``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
+import json
 import logging
 import os
 import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -31,6 +35,33 @@ def folders(root: Path) -> list[Path]:
     """Every folder with a tokenizer or a config."""
     names = ("tokenizer_config.json", "tokenizer.json", "config.json")
     return sorted({path.parent for name in names for path in root.rglob(name)})
+
+
+def made_up(root: Path) -> None:
+    """Tokenizers in the sizes and layouts of GPT-2, Llama 3, BERT and T5, of words that mean nothing."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    letters = [chr(c) for c in (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x144))]
+    words = letters + ["".join(pair) for pair in itertools.product(letters, letters)]
+    words += [a + b for a in words[len(letters) :] for b in letters[:3]]
+    merges = [(w[:-1], w[-1]) for w in words[len(letters) :]]
+    for name, model_type, size in (("gpt2", "gpt2", 50_000), ("llama-3", "llama", 128_000), ("bert", "bert", 30_000), ("t5", "t5", 32_000)):  # fmt: skip
+        table = {word: i for i, word in enumerate(words[:size])}
+        model: object
+        if name == "bert":
+            model = models.WordPiece({**table, "[UNK]": size}, unk_token="[UNK]")
+        elif name == "t5":
+            model = models.Unigram([(word, -float(i)) for word, i in table.items()], 0, False)
+        else:
+            model = models.BPE(table, merges[: size - len(letters)])
+        tokenizer = Tokenizer(model)
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel() if isinstance(model, models.BPE) else None
+        tokenizer.add_special_tokens([f"<|special_{i}|>" for i in range(256 if name == "llama-3" else 3)])
+        (root / name).mkdir(parents=True)
+        tokenizer.save(str(root / name / "tokenizer.json"))
+        settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|special_0|>"}
+        (root / name / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
+        (root / name / "config.json").write_text(json.dumps({"model_type": model_type}), "utf-8")
 
 
 def best(action: Callable[[], object]) -> float:
@@ -60,10 +91,19 @@ def process(*command: str) -> float:
 def main() -> int:
     """Print the table, the totals, memory and start-up."""
     root = Path(sys.argv[1]) if len(sys.argv) > 1 else CORPUS
+    with tempfile.TemporaryDirectory() as made:
+        if not folders(root):
+            print(
+                f"no tokenizers at {root}: made-up ones are read (name a folder or set PADFIX_CORPUS for others)"
+            )
+            root = Path(made)
+            made_up(root)
+        return compare(root)
+
+
+def compare(root: Path) -> int:
+    """One table over all folders below ``root``."""
     found = folders(root)
-    if not found:
-        print(f"no tokenizers at {root}; name a folder or set PADFIX_CORPUS")
-        return 0
     from padfix.read.repo import read_repo
     from padfix.read.source import open_source
 
