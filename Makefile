@@ -34,7 +34,8 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 bench: $(STAMP)  ## every benchmark, each beside what a user would do instead
-	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	missed=; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || missed="$$missed $$file"; done; \
+	  test -z "$$missed" || { echo "missed a limit:$$missed"; exit 1; }
 
 sweep: $(STAMP)  ## every architecture x every strategy, and the table in docs/
 	$(BIN)/python -m pytest -q -n 2 -m slow tests/read tests/testing tests/test_traits.py

@@ -45,8 +45,9 @@ def inspect(model: Any, tok: Any, *, wanted: str | None = None, measure_mean: bo
     Raises `PadfixError` where the objects are not what they should be.
     """
     tokenizer = text_tokenizer(tok)
-    # MLuke without its model file gives the id of None
-    vocab: Mapping[str, int] = {t: i for t, i in tokenizer.get_vocab().items() if isinstance(t, str)}
+    vocab: dict[Any, int] = tokenizer.get_vocab()
+    if None in vocab:  # MLuke without its model file
+        vocab = {text: i for text, i in vocab.items() if text is not None}
     state = _tokenizer_facts(tokenizer, vocab)
     declared: Token | None = None
     if model is not None:
