@@ -35,26 +35,21 @@ def declared(files: TokenizerFiles) -> frozenset[str]:
 
 def pad_uses(files: TokenizerFiles, built: Built, table: TokenTable, pad: Token) -> tuple[str, ...]:
     """Which of ``text``, ``post-processor`` and ``chat-template`` produce the pad's id."""
-    uses = []
-    if _from_text(files, built, pad.text):
-        uses.append("text")
-    if pad.id in table.template_ids:
-        uses.append("post-processor")
-    if any(pad.text in template for template in built.templates):
-        uses.append("chat-template")
-    return tuple(uses)
+    return _uses(_from_text(files, built, pad.text), table, pad)
 
 
 def live_uses(tokenizer: Any, table: TokenTable, pad: Token) -> tuple[str, ...]:
     """`pad_uses` of a loaded tokenizer with a Rust backend, by its own model."""
-    uses = []
-    if _spelled(tokenizer.backend_tokenizer, table, pad):
-        uses.append("text")
-    if pad.id in table.template_ids:
-        uses.append("post-processor")
-    if any(pad.text in template for template in table.chat_templates):
-        uses.append("chat-template")
-    return tuple(uses)
+    return _uses(_spelled(tokenizer.backend_tokenizer, table, pad), table, pad)
+
+
+def _uses(text: bool, table: TokenTable, pad: Token) -> tuple[str, ...]:
+    found = {
+        "text": text,
+        "post-processor": pad.id in table.template_ids,
+        "chat-template": any(pad.text in template for template in table.chat_templates),
+    }
+    return tuple(use for use, holds in found.items() if holds)
 
 
 def _spelled(backend: Any, table: TokenTable, pad: Token) -> bool:
