@@ -260,6 +260,28 @@ def test_a_model_that_ignores_merges_gives_whole_pieces_only() -> None:
         assert (tok.pad_token_id in tok(f"x {pad} x").input_ids) == bool(uses)
 
 
+@pytest.mark.parametrize("ignore_merges", [False, True])
+def test_a_model_without_its_unk_or_pre_tokenizer_is_read(ignore_merges: bool) -> None:
+    """The Rust library raises where a text needs an unk that is not there; reading must not."""
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    model = models.BPE({"<pad>": 0, "a": 1}, [], unk_token="<gone>", ignore_merges=ignore_merges)
+    tok = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model))
+    tok.pad_token = "<pad>"
+    with pytest.raises(Exception, match="not found"):
+        model.tokenize("xyz")
+    assert inspect(None, tok).pad == Token("<pad>", 0)
+
+
+def test_a_vocabulary_with_none_in_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLuke without its model file lists the id of None."""
+    tok = tiny_tokenizer()
+    whole = tok.get_vocab()
+    monkeypatch.setattr(type(tok), "get_vocab", lambda self: {None: 5000, **whole})
+    assert inspect(None, tok).max_id == max(whole.values())
+
+
 def trained(kind: str, **options: Any) -> Any:
     """A tokenizer with the word hello, and the special tokens <unk>, <s> and <pad>."""
     from tokenizers import Tokenizer, models, pre_tokenizers
