@@ -231,15 +231,28 @@ def assess(
 
 
 def with_added(candidates: Iterable[Candidate], token: Token) -> tuple[Candidate, ...]:
-    """The candidates after a new special token was added: in its place if its name says pad."""
+    """The candidates after a new special token was added: in its place if its name says pad or reserve."""
     kept = tuple(candidates)
-    if not names_a_pad(token.text) or any(c.token == token and c.kind == "named" for c in kept):
+    if names_a_pad(token.text):
+        new = Candidate(token, "named", ("its name says pad",))
+    elif names_a_reserve(token.text):
+        new = Candidate(
+            token, "reserved", (_CONVENTION.get(token.text, "its name says that it was kept free"),)
+        )
+    else:
         return kept
-    new = Candidate(token, "named", ("its name says pad",))
+    if any(c.token == token and c.kind == new.kind for c in kept):
+        return kept
     before = [c for c in kept if c.kind in ("wanted", "config")]
-    named = sorted([*(c for c in kept if c.kind == "named"), new], key=lambda c: _pad_rank(c.token))
-    after = [c for c in kept if c.kind in ("reserved", "unk", "eos")]
-    return (*before, *named, *after)
+    named = [c for c in (*kept, new) if c.kind == "named"]
+    reserved = [c for c in (*kept, new) if c.kind == "reserved"]
+    after = [c for c in kept if c.kind in ("unk", "eos")]
+    return (
+        *before,
+        *sorted(named, key=lambda c: _pad_rank(c.token)),
+        *sorted(reserved, key=lambda c: _reserve_rank(c.token))[:MAX_RESERVED],
+        *after,
+    )
 
 
 def _refusals(token: Token, table: TokenTable, entry: AddedToken | None) -> Iterable[str]:
