@@ -85,7 +85,7 @@ def test_pieces_that_look_like_records_are_only_pieces(pieces: list[tuple[str, i
     """Whatever bytes the strings have, the records are told apart by their lengths."""
     parsed = parse_model(b"".join(piece(text, kind) for text, kind in pieces), "here", "m")
     assert parsed.texts == tuple(text for text, _ in pieces)
-    assert parsed.kinds == tuple(kind or 1 for _, kind in pieces)
+    assert tuple(parsed.kinds) == tuple(kind or 1 for _, kind in pieces)
 
 
 @pytest.mark.parametrize(

@@ -16,14 +16,18 @@ from padfix.candidates import AddedToken
 from padfix.read.vocab import Vocab
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Added:
-    """A token to add: what ``tokenizers.AddedToken`` holds, as far as anything here depends on it."""
+    """A token to add: what ``tokenizers.AddedToken`` holds, as far as anything here depends on it.
+
+    Never changed; not frozen, since making a frozen one takes four times as long, and Mistral has 1,000.
+    """
 
     text: str
     special: bool = False
     normalized: bool = True
     plain: bool = field(default=False, compare=False)  # a bare string, whose flags the class decides
+    unsaid: bool = field(default=False, compare=False)  # nobody said ``normalized``: it follows ``special``
 
     @classmethod
     def named(cls, text: str) -> Added:
@@ -38,7 +42,15 @@ class Added:
             return None
         is_special = bool(raw.get("special", False)) if special is None else special
         normalized = raw.get("normalized")
-        return cls(text, is_special, not is_special if normalized is None else bool(normalized))
+        if normalized is None:
+            return cls(text, is_special, not is_special, unsaid=True)
+        return cls(text, is_special, bool(normalized))
+
+    def as_special(self) -> Added:
+        """The token made special, which takes away a normalisation that nobody asked for."""
+        if self.special:
+            return self
+        return replace(self, special=True, normalized=self.normalized and not self.unsaid)
 
 
 class Backend:
@@ -48,22 +60,28 @@ class Backend:
         self.vocab = vocab
         self._ids: dict[str, int] = {}
         self._tokens: dict[int, Added] = {}
+        self._new: dict[str, int] = {}  # those of them that the vocabulary does not have
         self._top = -1
+        self._entries: tuple[AddedToken, ...] | None = None
 
     def add(self, tokens: Iterable[Added], *, special: bool = False) -> None:
         """Add tokens as ``Tokenizer.add_tokens`` does; ``special`` as ``add_special_tokens``."""
-        following = max(self.vocab.size, max(self._ids.values(), default=-1) + 1)
+        self._entries = None
+        following = max(self.vocab.size, self._top + 1)
         for token in tokens:
-            if not token.text:
+            text = token.text
+            if not text:
                 continue
-            if special and not token.special:
-                token = replace(token, special=True)
-            token_id = self.get(token.text)
+            if special:
+                token = token.as_special()
+            token_id = self.get(text)
             if token_id is None:
                 token_id, following = following, following + 1
-            self._ids[token.text] = token_id
+                self._new[text] = token_id
+            self._ids[text] = token_id
             self._tokens[token_id] = token
-            self._top = max(self._top, token_id)
+            if token_id > self._top:
+                self._top = token_id
 
     def get(self, text: str) -> int | None:
         """The id of a string, added or not."""
@@ -78,19 +96,24 @@ class Backend:
     @property
     def entries(self) -> tuple[AddedToken, ...]:
         """The added tokens by id."""
-        return tuple(AddedToken(t.text, i, t.special, t.normalized) for i, t in sorted(self._tokens.items()))
+        if self._entries is None:
+            ordered = sorted(self._tokens.items())
+            self._entries = tuple(AddedToken(t.text, i, t.special, t.normalized) for i, t in ordered)
+        return self._entries
+
+    @property
+    def tokens(self) -> dict[str, Added]:
+        """The added tokens by string."""
+        return {token.text: token for token in self._tokens.values()}
 
     def text_of(self, token_id: int) -> str | None:
         """The string of an id."""
         token = self._tokens.get(token_id)
         return self.vocab.text_of(token_id) if token is None else token.text
 
-    def _new(self) -> list[int]:
-        return [i for text, i in self._ids.items() if self.vocab.get(text) is None]
-
     def length(self, *, count_repeats: bool) -> int:
         """Tokens: tokenizers 0.23 counts a piece that a Unigram file repeats twice, 0.22 once."""
-        return (self.vocab.size if count_repeats else self.vocab.strings) + len(self._new())
+        return (self.vocab.size if count_repeats else self.vocab.strings) + len(self._new)
 
     @property
     def max_id(self) -> int:
@@ -100,7 +123,7 @@ class Backend:
     @property
     def holes(self) -> int:
         """Ids below the highest that no token has."""
-        fresh = {i for i in self._new() if not self.vocab.has_id(i)}
+        fresh = {i for i in self._new.values() if not self.vocab.has_id(i)}
         return self.max_id + 1 - self.vocab.ids - len(fresh)
 
     def next_id(self) -> int | None:
@@ -108,10 +131,15 @@ class Backend:
 
         Saving writes the added tokens in the order of their ids, and loading gives them ids anew.
         """
-        probe = "<|padfix-probe|>"
-        again = Backend(self.vocab)
-        again.add([*(self._tokens[i] for i in sorted(self._tokens)), Added.named(probe)])
-        found = again.get(probe)
+        start, count = self.vocab.size, len(self._new)
+        found: int | None = start + count
+        if len(self._tokens) != len(self._ids) or sorted(self._new.values()) != list(
+            range(start, start + count)
+        ):
+            probe = "<|padfix-probe|>"
+            again = Backend(self.vocab)
+            again.add([*(self._tokens[i] for i in sorted(self._tokens)), Added.named(probe)])
+            found = again.get(probe)
         return None if found is None or found in self._tokens or self.vocab.has_id(found) else found
 
     def table(self) -> dict[str, int]:

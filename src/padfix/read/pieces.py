@@ -14,20 +14,14 @@ from padfix.errors import SourceError
 from padfix.read import defaults
 from padfix.read.backend import Added, Backend
 from padfix.read.files import TokenizerFiles
-from padfix.read.sentencepiece_model import (
-    CONTROL,
-    MAX_MODEL,
-    USER_DEFINED,
-    SentencePieceModel,
-    parse_model,
-)
+from padfix.read.sentencepiece_model import CONTROL, MAX_MODEL, SentencePieceModel, parse_model
 from padfix.read.tiktoken_file import parse_tiktoken
-from padfix.read.tokenizer_build import Arguments
+from padfix.read.tokenizer_build import Arguments, Around
 from padfix.read.vocab import DictVocab
 
 # prefix and suffix that transformers 4's converters give a slow tokenizer's backend, as role names
-_CLS_SEP: Final = (["cls_token"], ["sep_token"])
-_CONVERTED: Final[dict[str, tuple[list[str], list[str]]]] = {
+_CLS_SEP: Final[tuple[list[str | int], list[str | int]]] = (["cls_token"], ["sep_token"])
+_CONVERTED: Final[dict[str, tuple[list[str | int], list[str | int]]]] = {
     **dict.fromkeys(
         (
             "AlbertTokenizer", "BertTokenizer", "BigBirdTokenizer", "ConvBertTokenizer", "DebertaTokenizer",
@@ -41,10 +35,11 @@ _CONVERTED: Final[dict[str, tuple[list[str], list[str]]]] = {
         ),
         _CLS_SEP,
     ),
-    **dict.fromkeys(("T5Tokenizer", "UdopTokenizer", "PegasusTokenizer", "BlenderbotTokenizer"), ([], ["eos_token"])),
+    **dict.fromkeys(("T5Tokenizer", "UdopTokenizer", "BlenderbotTokenizer"), ([], ["eos_token"])),
     "CLIPTokenizer": (["bos_token"], ["eos_token"]),
     "XGLMTokenizer": (["eos_token"], []),
     "XLNetTokenizer": ([], ["sep_token", "cls_token"]),
+    "PegasusTokenizer": ([], [1]),  # where Pegasus has its </s>, whatever the SentencePiece model says
 }  # fmt: skip
 _BYTE_LEVEL: Final = frozenset(
     "GPT2Tokenizer CodeGenTokenizer BartTokenizer RobertaTokenizer LongformerTokenizer LEDTokenizer MvpTokenizer "  # noqa: SIM905
@@ -59,8 +54,8 @@ BERT_LIKE: Final = frozenset(
 )
 
 
-def converted_template(slow: str) -> tuple[list[str], list[str]] | None:
-    """What the converter of a slow class of transformers 4 puts around a text, as role names."""
+def converted_template(slow: str) -> Around | None:
+    """What the converter of a slow class of transformers 4 puts around a text: role names and fixed ids."""
     return _CONVERTED.get(slow)
 
 
@@ -109,9 +104,8 @@ def build(
         files.memo["arranged"] = known
     backend = Backend(known[1])
     marked = [
-        Added(text, kind == CONTROL or (major == "4" and text in _TURNS), False)
-        for text, kind in zip(model.texts, model.kinds, strict=True)
-        if kind in (CONTROL, USER_DEFINED)
+        Added(text, model.kinds[i] == CONTROL or (major == "4" and text in _TURNS), False)
+        for i, text in ((at, model.texts[at]) for at in model.declared)
     ]
     kind = record.get("model") or model.kind
     components: dict[str, Any] = {

@@ -6,6 +6,7 @@ field 2 is the trainer's settings, field 3 the normaliser's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +15,7 @@ from padfix.errors import SourceError
 
 MAX_MODEL: Final = 64 * 2**20  # bytes; the largest known (mT5, XLM-R) have 5 MB
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
+_DECLARED: Final = re.compile(bytes([0x5B, CONTROL, USER_DEFINED, 0x5D]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,7 @@ class SentencePieceModel:
     """The pieces' strings and types, in the order of their ids, and the settings that tokenizers are made from."""
 
     texts: tuple[str, ...]
-    kinds: tuple[int, ...]
+    kinds: bytes
     model_type: int = 1  # 1 Unigram, 2 BPE, 3 word, 4 character
     byte_fallback: bool = False
     unk_id: int = 0
@@ -31,6 +33,11 @@ class SentencePieceModel:
     bos_piece: str = "<s>"
     eos_piece: str = "</s>"
     charsmap: bool = False
+
+    @property
+    def declared(self) -> list[int]:
+        """The ids of the control pieces and those that the user defined."""
+        return [match.start() for match in _DECLARED.finditer(self.kinds)]
 
     @property
     def kind(self) -> str:
@@ -68,7 +75,7 @@ def parse_model(data: bytes, source: str, name: str) -> SentencePieceModel:
 
     return SentencePieceModel(
         texts=tuple(texts),
-        kinds=tuple(kinds),
+        kinds=bytes(kinds),
         model_type=number(3, 1),
         byte_fallback=bool(number(35, 0)),
         unk_id=number(40, 0),
@@ -128,7 +135,7 @@ def _piece(data: bytes) -> tuple[str, int]:
         if field == 1 and isinstance(value, bytes):
             text = value.decode("utf-8")
         elif field == 3 and isinstance(value, int):
-            kind = value
+            kind = min(value, 255)
     return text, kind
 
 

@@ -20,7 +20,9 @@ from padfix.read.source import Source
 from padfix.read.vocab import DictVocab, Vocab
 
 MAX_TOKENIZER_JSON: Final = 256 * 2**20  # bytes; Gemma 3 has 33 MB
-_CHUNK: Final = 4 * 2**20
+_CHUNK: Final = (
+    9 * 2**19
+)  # the vocabulary of Qwen and DeepSeek in one; joining two costs more than reading them
 _TAIL: Final = 512
 _SMALL: Final = SCAN_FROM  # below this the whole file costs less than being clever
 _VOCAB: Final = re.compile(rb'"vocab"\s*:\s*(?=[\[{])')

@@ -78,9 +78,11 @@ def _from_text(files: TokenizerFiles, built: Built, text: str) -> bool:
         return False
     model = built.components.get("model") or {}
     if model.get("type") == "BPE":  # declared or not: Qwen3's MLX conversion declares an ordinary token
-        cuts = [i for i in range(1, min(len(text), _MAX_SPLITS)) if vocab.get(text[i:]) is not None]
-        cuts = [i for i in cuts if vocab.get(text[:i]) is not None]
-        return len(text) == 1 or (bool(cuts) and _merged(files, text, cuts))
+        if len(text) == 1:
+            return True
+        parts = vocab.parts(text[:_MAX_SPLITS], text[1:])
+        cuts = [i for i in range(1, min(len(text), _MAX_SPLITS)) if {text[:i], text[i:]} <= parts]
+        return bool(cuts) and _merged(files, text, cuts)
     if text in declared(files):
         return False
     if len(text) > 2 and not text.isalnum():
