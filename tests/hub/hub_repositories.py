@@ -33,10 +33,11 @@ class Blob:
     size: int
     load: Callable[[], bytes]
     sparse: bool = False
+    tracked: bool = False  # .gitattributes puts it in LFS
 
     @property
     def lfs(self) -> bool:
-        return self.path.endswith(LFS_SUFFIXES) or self.size >= LFS_SIZE
+        return self.tracked or self.path.endswith(LFS_SUFFIXES) or self.size >= LFS_SIZE
 
     @functools.cached_property
     def sha256(self) -> str:
@@ -165,9 +166,12 @@ class Repository:
 def from_folder(repo_id: str, folder: Path, **options: Any) -> Repository:
     """Serve a folder as a repository."""
     files = {}
+    rules = folder / ".gitattributes"
+    lines = rules.read_text().splitlines() if rules.is_file() else []
+    tracked = {line.split()[0] for line in lines if "filter=lfs" in line}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = path.relative_to(folder).as_posix()
-        files[name] = Blob(name, path.stat().st_size, path.read_bytes)
+        files[name] = Blob(name, path.stat().st_size, path.read_bytes, tracked=name in tracked)
     return Repository(repo_id, files, **options)
 
 

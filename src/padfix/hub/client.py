@@ -115,6 +115,7 @@ class Client:
         self.traffic = Traffic()
         self.stop = threading.Event()  # set: give up waiting, at once
         self.heard = False  # whether any server answered anything yet
+        self.direct: bool | None = None  # whether small files are had without a redirect; see `Fetcher`
         self._gates: dict[str, float] = {}  # per quota: no request before this time
         self._gates_lock = threading.Lock()
 
@@ -141,17 +142,19 @@ class Client:
         start: int | None = None,
         length: int = 0,
         check: Callable[[bytes], str | None] | None = None,
+        tries: int | None = None,
     ) -> Answer:
         """One answer of at most ``limit`` bytes, whole and checked; ``what`` names it in messages.
 
         With ``start``, ``length`` bytes from there (fewer where the file ends). ``check`` looks at the body
-        and says what is wrong with it. Raises `HubError`.
+        and says what is wrong with it. ``tries``: fewer than the client's. Raises `HubError`.
         """
         self.traffic.add(requests=1)
         last: HubError | None = None
         deadline = time.monotonic() + 3 * _LONGEST_WAIT
-        patience, failed = 3 * self.tries, 0
-        while failed < self.tries and patience > 0:
+        tries = tries or self.tries
+        patience, failed = 3 * tries, 0
+        while failed < tries and patience > 0:
             self._wait_for_quota(url, what)
             self.traffic.add(tries=1)
             try:
@@ -164,7 +167,7 @@ class Client:
                 # being told to wait is no failure; three times the tries end even that
                 failed += retry.wait is None
                 wait = retry.wait if retry.wait is not None else min(30.0, self.pause * 2 ** (failed - 1))
-                if retry.wait is None and failed >= min(self.tries, retry.tries or self.tries):
+                if retry.wait is None and failed >= min(tries, retry.tries or tries):
                     break
                 if time.monotonic() + wait > deadline:
                     break
@@ -174,7 +177,7 @@ class Client:
                 continue
             return answer
         assert last is not None
-        raise HubError(last.kind, f"{last.detail} (after {3 * self.tries - patience} tries)") from last
+        raise HubError(last.kind, f"{last.detail} (after {3 * tries - patience} tries)") from last
 
     # -- one try ----------------------------------------------------------------------------------
 

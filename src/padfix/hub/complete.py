@@ -25,6 +25,7 @@ _GAP: Final = 1000  # ids left out between two tokens that were added: to the ne
 _BLOCK: Final = 4096
 _VOCAB: Final = re.compile(rb'"vocab"\s*:\s*([\[{])')
 _ADDED: Final = re.compile(rb'"added_tokens"\s*:\s*\[')
+_FLAGS: Final = ("single_word", "lstrip", "rstrip", "normalized", "special")
 _DECODER: Final = json.JSONDecoder()
 STRING: Final = rb'"(?:[^"\\]|\\.)*+"'
 PAIRS: Final = re.compile(rb"(?:\s*" + STRING + rb"\s*:\s*\d++\s*,)*+", re.DOTALL)
@@ -116,6 +117,22 @@ def _added_only(head: bytes, bound: int | None, more: Mapping[str, int]) -> Comp
         model |= {"vocab": {t: i for i, t in enumerate(tokens)}, "merges": []}
     document = kept + (rest + json.dumps(model, ensure_ascii=False) + "}").encode("utf-8", "replace")
     return Completed(document, trusted, headed=False, settled=False)
+
+
+def complete_declared(decoder: Mapping[str, Any], bound: int | None) -> Completed | None:
+    """For a tokenizer.json of which nothing was read: the added tokens that tokenizer_config.json declares."""
+    entries = [
+        {
+            "id": int(key),
+            **{name: entry.get(name) is True for name in _FLAGS},
+            "content": entry.get("content"),
+        }
+        for key, entry in decoder.items()
+        if key.isdecimal() and len(key) < 8 and isinstance(entry, Mapping)
+    ]
+    head = '{"version": "1.0", "truncation": null, "padding": null, "added_tokens": ['
+    written = json.dumps(sorted(entries, key=lambda e: int(e["id"])))
+    return _added_only(head.encode() + written.encode()[1:], bound, {})
 
 
 def is_id(value: object) -> bool:

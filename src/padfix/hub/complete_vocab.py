@@ -9,6 +9,7 @@ the part that was not read, cannot be seen.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import re
@@ -109,6 +110,19 @@ def complete_pieces(
     )
 
 
+def declared_pieces(written: Mapping[str, int], bound: int | None) -> Completed | None:
+    """For a sentencepiece model of which nothing was read: its first pieces, as other files write their ids."""
+    names = {i: text.encode("utf-8", "replace") for text, i in written.items()}
+    first = itertools.takewhile(lambda i: 0 < len(names.get(i, b"")) <= _SHORT, itertools.count())
+    made = complete_pieces(b"".join(_piece(names[i]) for i in first), b"", written, bound)
+    if made is None:
+        return None
+    _, trusted = ids_of(0, written, bound)
+    # which piece has which id was not seen: only an id that comes out as written is believed
+    return dataclasses.replace(made, known=trusted, below=0, headed=False)
+
+
+_SHORT: Final = 100  # bytes of a piece whose length is one byte
 _NONE: Final = b"\xff" * 9 + b"\x01"  # -1 as a varint
 # trainer settings that name no unk, bos, eos or pad
 _NO_NAMES: Final = b"\x12\x30" + b"".join(bytes((key, 2)) + _NONE for key in (0xC0, 0xC8, 0xD0, 0xD8))

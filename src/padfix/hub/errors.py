@@ -13,6 +13,8 @@ Kind = Literal[
 
 LEFT_OUT: Final = "not looked at: "
 """How a line of a state's ``problems`` begins where a budget kept something unread."""
+ALL: Final = "--requests 0 reads all"
+"""What to do about it."""
 TRANSIENT: Final[frozenset[Kind]] = frozenset({"rate-limited", "unavailable", "broken-answer"})
 """Kinds that another try, later, may not meet again."""
 

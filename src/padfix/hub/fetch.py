@@ -1,14 +1,20 @@
-"""Bytes of one repository's files, verified, cached by hash, and within a budget of requests and bytes."""
+"""Bytes of one repository's files, verified, cached by hash, and within a budget of requests and bytes.
+
+A hub answers ``/org/name/resolve/commit/file`` with a redirect: for a small file to its own
+``/api/resolve-cache/models/org/name/commit/file``, for one in LFS to a signed address of its storage. The
+first is a documented address that can be written down without asking, so a small file is one request; the
+second cannot, so a file in LFS is two. A server that has no such address is asked the usual way.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from padfix.hub.cache import BlobCache
 from padfix.hub.client import Answer, Client
-from padfix.hub.errors import HubError
+from padfix.hub.errors import ALL, TRANSIENT, HubError
 from padfix.hub.file_list import Listing, RemoteFile
 from padfix.hub.hashes import matches
 
@@ -30,6 +36,9 @@ class NotRead(HubError):  # noqa: N818 (the state of a file, not a fault)
 class Fetcher:
     """Files of one commit. ``requests`` and ``n_bytes`` are what is left to spend; None: no bound.
 
+    A request is one over the wire: `cost` counts the redirect to a hub's storage. What a server of another
+    kind redirects on top of that is not counted, and neither is a second try.
+
     ``failure`` is the first that another try, later, may not meet: a file that could not be had for now
     must not look like an absent one.
     """
@@ -41,16 +50,22 @@ class Fetcher:
     requests: int | None = None
     n_bytes: int | None = None
     failure: HubError | None = None
+    _stored: dict[str, str] = field(default_factory=dict, repr=False)  # where the hub's storage has a file
+    _had: set[str] = field(default_factory=set, repr=False)  # files of which some part was read
 
-    def affords(self, n_bytes: int) -> bool:
-        """True when one more request for so many bytes is within the budget."""
+    def cost(self, file: RemoteFile) -> int:
+        """How many requests one part of a file, or all of it, takes over the wire, whatever the cache has."""
+        return 2 if file.lfs and file.name not in self._had else 1
+
+    def affords(self, file: RemoteFile, n_bytes: int) -> bool:
+        """True when so many bytes of a file are within the budget."""
         enough = self.n_bytes is None or n_bytes <= self.n_bytes
-        return enough and (self.requests is None or self.requests > 0)
+        return enough and (self.requests is None or self.requests >= self.cost(file))
 
     def whole(self, file: RemoteFile, limit: int) -> bytes:
         """A whole file of at most ``limit`` bytes, verified against its length and hash."""
         size = file.size
-        self._spend(file.name, size if size is not None else min(limit, _UNSIZED))
+        self._spend(file, size if size is not None else min(limit, _UNSIZED))
         data = self.cache.get(file.digest, None) if self.cache and file.digest else None
         if data is None:
             bound = size if size is not None else min(limit, self.n_bytes or limit)
@@ -65,7 +80,7 @@ class Fetcher:
             length = max(0, min(length, file.size - start))
         if length == 0:
             return b""
-        self._spend(file.name, length)
+        self._spend(file, length)
         data = self.cache.get(file.digest, (start, length)) if self.cache and file.digest else None
         if data is None:
             what = f"{self.spec}: {file.name}"
@@ -84,25 +99,69 @@ class Fetcher:
             )
         return data
 
-    def _spend(self, name: str, n_bytes: int) -> None:
-        if self.requests is not None and self.requests < 1:
-            raise NotRead(f"{name} was not read: the budget of requests for this repository is spent")
+    def _spend(self, file: RemoteFile, n_bytes: int) -> None:
+        cost = self.cost(file)
+        if self.requests is not None and self.requests < cost:
+            raise NotRead(f"{file.name} was not read: {self._too_dear(cost)}; {ALL}")
         if self.n_bytes is not None and n_bytes > self.n_bytes:
             raise NotRead(
-                f"{name} was not read: it needs {n_bytes:,} bytes and {self.n_bytes:,} of the budget are left"
+                f"{file.name} was not read: it needs {n_bytes:,} bytes and {self.n_bytes:,} of the budget are left; {ALL}"
             )
         if self.requests is not None:
-            self.requests -= 1
+            self.requests -= cost
+        self._had.add(file.name)
         if self.n_bytes is not None:
             self.n_bytes -= n_bytes
 
+    def _too_dear(self, cost: int) -> str:
+        if not self.requests:
+            return "the budget of requests for this repository is spent"
+        return f"it needs {cost} requests, one of them to the hub's storage, and {self.requests} is left"
+
     def _get(self, file: RemoteFile, **how: Any) -> Answer:
-        url = f"{self.client.endpoint}/{self.listing.id}/resolve/{self.listing.sha}/{quote(file.name)}"
+        what = f"{self.spec}: {file.name}"
         try:
-            return self.client.get(url, what=f"{self.spec}: {file.name}", **how)
+            answer = self._shortly(file, what, how)
+            if answer is not None:
+                return answer
+            url = f"{self.client.endpoint}{self._path(file)}"
+            answer = self.client.get(url, what=what, **how)
         except HubError as error:
             self.failure = self.failure or error
             raise
+        if file.lfs:
+            # some signatures hold for one range only, and say so
+            if answer.url != url and "range" not in answer.url.lower():
+                self._stored[file.name] = answer.url
+        elif self.client.direct is None:
+            self.client.direct = urlsplit(answer.url).path == urlsplit(self._direct(file)).path
+        return answer
+
+    def _shortly(self, file: RemoteFile, what: str, how: dict[str, Any]) -> Answer | None:
+        """The answer without a redirect, or None where it must be asked for the usual way."""
+        known = self._stored.pop(file.name, None) if file.lfs else self._direct(file)
+        if known is None or (not file.lfs and (self.client.direct is False or file.digest is None)):
+            return None
+        proven = not file.lfs and self.client.direct is True
+        try:
+            answer = self.client.get(known, what=what, tries=None if proven else 1, **how)
+        except HubError as error:
+            if error.kind in ("gated", "disabled", "too-large") or (proven and error.kind in TRANSIENT):
+                raise
+            return None
+        if file.lfs:
+            self._stored[file.name] = known
+        else:
+            self.client.direct = True
+        return answer
+
+    def _path(self, file: RemoteFile) -> str:
+        return f"/{self.listing.id}/resolve/{self.listing.sha}/{quote(file.name)}"
+
+    def _direct(self, file: RemoteFile) -> str:
+        """Where the hub's own redirect for a small file leads, to the letter, so that its caches have it."""
+        path = f"/api/resolve-cache/models/{self.listing.id}/{self.listing.sha}/{quote(file.name)}"
+        return f"{self.client.endpoint}{path}?{quote(self._path(file), safe='')}=&etag=%22{file.digest}%22"
 
 
 class _Whole:

@@ -6,6 +6,10 @@ is not asked for again: a chat template that it quotes, a ``special_tokens_map.j
 used only where its git hash is the one in the list, so it is the file's content and no guess. The other
 requests are spent on what rules need most (`HubSource.plan`). A file that exists but lies outside the
 budget raises `NotRead`, so that a reader can tell "unknown" from "absent".
+
+A small file is one request, a file in LFS two: the hub's storage has an address that only the hub can
+tell. Two small files and a tokenizer.json of 17 MB are then one more than the four; `plan` says which
+goes without.
 """
 
 from __future__ import annotations
@@ -16,13 +20,14 @@ from typing import Any, Final
 
 from padfix.hub.cache import BlobCache
 from padfix.hub.client import Client
-from padfix.hub.complete import Completed, complete
+from padfix.hub.complete import Completed, complete, complete_declared
+from padfix.hub.complete_vocab import declared_pieces
 from padfix.hub.errors import HubError
 from padfix.hub.fetch import Fetcher, NotRead
-from padfix.hub.file_list import Listing, RemoteFile, fetch_listing
+from padfix.hub.file_list import Listing, RemoteFile, fetch_listing, split_name
 from padfix.hub.hashes import matches
 from padfix.hub.predict import as_object, predictions
-from padfix.hub.vocabulary import Ends, Wanted, written_ids
+from padfix.hub.vocabulary import Ends, Wanted, text_of, written_ids
 
 REQUESTS: Final = 4  # per repository, the file list among them
 BYTES: Final = 300_000
@@ -41,6 +46,8 @@ _BESIDE_DECODER: Final = frozenset(
     {"special_tokens_map.json", "added_tokens.json"}
 )  # an added_tokens_decoder
 _WEIGHTS: Final = (".safetensors", ".gguf", ".bin", ".pt", ".h5")
+_SMALL: Final = ("vocab.json", "vocab.txt")  # vocabularies; not in LFS but where they are huge
+_PIECES: Final = (".model", ".spm")
 _TEMPLATE: Final = "chat_template.jinja"
 _TEMPLATES: Final = "additional_chat_templates/"
 _MOST_TEMPLATES: Final = 64  # as many as the reader takes
@@ -82,7 +89,9 @@ class HubSource:
         self._idle: frozenset[str] = frozenset()  # of `OPTIONAL`: there, and never asked by transformers
         self.completed: Completed | None = None  # where only a part of the vocabulary was read
         self.completed_file = ""  # of what
+        self.declared_only = False  # nothing of that file was read, only what tokenizer_config.json declares
         self.tail_only = False  # of tokenizer_config.json
+        self.summarised = False  # config.json was not read: of it only what the file list quotes is known
         self.templates: tuple[
             str, ...
         ] = ()  # chat templates that were not read: placeholders stand in for them
@@ -149,6 +158,10 @@ class HubSource:
         2. What the list's hashes let be known without asking.
         3. The head of tokenizer.json, or the ends of the vocabulary that the class reads.
         4. special_tokens_map.json; generation_config.json; weights' headers.
+
+        Where a vocabulary in LFS does not fit beside both configs, tokenizer_config.json comes first. If it
+        writes the special tokens and their ids, config.json is next and the vocabulary is left out; if not,
+        the vocabulary is, and of config.json what the file list quotes is taken for the class alone.
         """
         if self._planned:
             return
@@ -156,8 +169,12 @@ class HubSource:
         if self._fetcher.requests is None:
             return
         self._predict()
-        self._quietly("config.json")
+        far = self._far()
+        if not far:
+            self._quietly("config.json")
         self._quietly(_CONFIG)
+        if far and (self._declares() or not self._summarise()):
+            self._quietly("config.json")
         if self.tail_only or "added_tokens_decoder" in as_object(self._known.get(_CONFIG)):
             self._idle = _BESIDE_DECODER
         self._predict()
@@ -189,12 +206,46 @@ class HubSource:
         if head is not None and self._fetcher.n_bytes is not None:
             head = min(head, self._fetcher.n_bytes)
         size = min(head or 2**62, _CONFIG_TAIL if name == _CONFIG else 2**62, file.size or 0)
-        if head == 0 or not self._fetcher.affords(size):
+        if head == 0 or not self._fetcher.affords(file, size):
             return
         if head is not None and (file.size is None or file.size > head):
             self._fetch_head(file, head)
         else:
             self._fetch(file, BYTES)
+
+    def _far(self) -> bool:
+        """True when the vocabulary costs more requests than both configs leave for it."""
+        files = self.listing.files
+        vocabularies = [files[n] for n in ("tokenizer.json",) if n in files] or [
+            file for name, file in files.items() if name in _SMALL or name.endswith(_PIECES)
+        ]
+        if not vocabularies or self._fetcher.requests is None:
+            return False
+        first = sum(name in files and name not in self._known for name in ("config.json", _CONFIG))
+        return first + min(map(self._fetcher.cost, vocabularies)) > self._fetcher.requests
+
+    def _declares(self) -> bool:
+        """True when tokenizer_config.json settles the pad, and writes the ids of added tokens, by itself."""
+        own = as_object(self._known.get(_CONFIG))
+        ids = written_ids(own, {})
+        if "tokenizer.json" not in self.listing.files:
+            return bool(ids)
+        if str(own.get("tokenizer_class")).removesuffix("Fast") == "LlamaTokenizer":
+            return False  # of which kind it is depends on tokenizer.json
+        # where no pad is named, one may be in tokenizer.json's padding block
+        pad = own.get("pad_token", "")
+        return bool(ids) and (pad is None or text_of(pad) in ids)
+
+    def _summarise(self) -> bool:
+        """Let config.json be what the file list quotes of it, if that is enough to tell the class."""
+        kind = self.listing.config.get("model_type")
+        named = as_object(self._known.get(_CONFIG)).get("tokenizer_class")
+        if not isinstance(kind, str) or not isinstance(named, str) or split_name(self.spec)[1] is not None:
+            return False  # a quotation is of main, whatever the revision
+        quoted = {"model_type": kind, "architectures": self.listing.config.get("architectures")}
+        self._known["config.json"] = json.dumps({**quoted, "pad_token_id": None}).encode()
+        self.summarised = True
+        return True
 
     def _wanted(self) -> Wanted | None:
         parsed = {name: as_object(self._known.get(name)) for name in ("config.json", _CONFIG, *OPTIONAL)}
@@ -210,31 +261,39 @@ class HubSource:
                 self.templates += (name,)
 
     def _complete(self) -> None:
-        """Make a whole tokenizer.json of the head; without one the reader is told that it was not read."""
-        head = self._heads.get("tokenizer.json")
-        if head is None:
-            return
+        """Make a whole tokenizer.json of the head, or of the added tokens that tokenizer_config.json declares.
+
+        Where neither is known the reader is told that it was not read.
+        """
         size = as_object(self._known.get("config.json")).get("vocab_size")
         size = size if isinstance(size, int) and not isinstance(size, bool) else None
         declared = as_object(self._known.get(_CONFIG))
-        self._completed_as("tokenizer.json", complete(head, size, written_ids(declared, {})))
+        head = self._heads.get("tokenizer.json")
+        if head is not None:
+            self._completed_as("tokenizer.json", complete(head, size, written_ids(declared, {})))
+        elif "tokenizer.json" not in self._known and self._declares():
+            self._completed_as("tokenizer.json", complete_declared(declared["added_tokens_decoder"], size))
+            self.declared_only = self.completed is not None
 
     def _vocabulary(self, wanted: Wanted, ends: Ends) -> None:
         """Read the ends of a vocabulary file, or all of it where it is small, and make it whole."""
         file = self.listing.files[wanted.file]
         if file.size is None or (wanted.file in self._known and self.completed is None):
             return
-        if self.completed is None and self._fetcher.affords(file.size):
+        if self.completed is None and self._fetcher.affords(file, file.size):
             self._known[file.name] = self._fetcher.whole(file, BYTES)
             return
         for end, length in ends:
-            if not wanted.lacks(end) or not self._fetcher.affords(1):
+            if not wanted.lacks(end) or not self._fetcher.affords(file, 1):
                 continue
             if self._fetcher.n_bytes is not None:
                 length = min(length, self._fetcher.n_bytes)
             start = 0 if end == "head" else max(0, file.size - length)
             wanted.take(end, self._fetcher.part(file, start, length))
             self._completed_as(wanted.file, wanted.completed() or self.completed)
+        if not wanted.read and wanted.file.endswith(_PIECES) and self._declares():
+            self._completed_as(wanted.file, declared_pieces(wanted.written, wanted.bound))
+            self.declared_only = self.completed is not None
         if (
             self.completed is not None
             and wanted.file.endswith(".json")

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 from padfix.errors import SourceError
 from padfix.hub.complete import Completed
-from padfix.hub.errors import LEFT_OUT
+from padfix.hub.errors import ALL, LEFT_OUT
 from padfix.hub.fetch import NotRead
 from padfix.hub.source import HubSource
 from padfix.read import defaults
 from padfix.read.repo import read_repo
 from padfix.read.tokenizer_build import default_major
 from padfix.types import ABSENT, Finding, PadState, Token
-
-ALL: Final = "--requests 0 reads all"
 
 
 def hub_state(source: HubSource) -> PadState:
@@ -43,6 +41,11 @@ def hub_state(source: HubSource) -> PadState:
     problems += [LEFT_OUT + name for name in source.unread]
     if "generation_config.json" in source.unread:  # the reader has put the config's in its place
         state = dataclasses.replace(state, generation_pad_id=ABSENT, generation_eos_ids=())
+    if source.summarised:
+        state = _without_config(state)
+        problems.append(
+            f"{LEFT_OUT}config.json (its model type and architectures are as the hub quotes them)"
+        )
     if source.templates:  # what they write is not known, only that they are there
         state = dataclasses.replace(state, pad_uses=None, candidates=())
         problems += [LEFT_OUT + name for name in source.templates]
@@ -53,8 +56,10 @@ def hub_state(source: HubSource) -> PadState:
         problems.append(f"{LEFT_OUT}tokenizer_config.json before the end of its added tokens")
     if source.completed is not None:
         state = _without_the_unread(state, source.completed, source.completed_file)
+        much = "all of" if source.declared_only else "most of"
+        side = ", nor whether it turns the padding side" if source.declared_only else ""
         problems.append(
-            f"{LEFT_OUT}most of {source.completed_file} (the number of tokens is not known, "
+            f"{LEFT_OUT}{much} {source.completed_file} (the number of tokens is not known{side}, "
             "ids of added tokens are those written beside them)"
         )
     return dataclasses.replace(state, problems=tuple(problems))
@@ -64,6 +69,24 @@ def _plainly(line: str) -> str:
     """A reader's words about a file that `NotRead` kept from it."""
     name, found, _ = line.removeprefix("over-budget: ").partition(" was not read: ")
     return LEFT_OUT + name if found and line.startswith("over-budget: ") else line
+
+
+def _without_config(state: PadState) -> PadState:
+    """Take back what the class of a quoted model type would have by default: the file may say otherwise."""
+    return dataclasses.replace(
+        state,
+        config_pad_id=ABSENT,
+        text_config_pad_ids=(),
+        config_eos_ids=(),
+        config_bos_id=ABSENT,
+        config_token_ids=(),
+        vocab_size=None,
+        tied=None,
+        quantized=None,
+        generation_pad_id=state.generation_pad_id if state.has_generation_config else ABSENT,
+        generation_eos_ids=state.generation_eos_ids if state.has_generation_config else (),
+        locations=tuple((fact, place) for fact, place in state.locations if place.file != "config.json"),
+    )
 
 
 def _without_the_unread(state: PadState, completed: Completed, file: str) -> PadState:
@@ -121,8 +144,17 @@ def _guesses(state: PadState, source: HubSource) -> Iterator[PadState]:
     """What the state could be: with other values of what is not known."""
     if source.completed is not None and state.pad is not None:
         yield dataclasses.replace(state, pad_is_added=True)  # then its string is no word of the text
+    ids = {t.id for t in (state.pad, state.eos, state.bos) if t is not None and t.id is not None} | {0}
+    if source.summarised:
+        stops = state.eos_ids
+        for pad_id in (*sorted(ids), None):
+            yield dataclasses.replace(
+                state, config_pad_id=pad_id, generation_pad_id=pad_id, config_eos_ids=stops
+            )
+    if source.declared_only:
+        # tokenizer.json's padding block may turn the side that nothing else names
+        yield dataclasses.replace(state, padding_side="left" if state.padding_side == "right" else "right")
     if "generation_config.json" in source.unread:
-        ids = {t.id for t in (state.pad, state.eos, state.bos) if t is not None and t.id is not None} | {0}
         for pad_id in sorted(ids):
             yield dataclasses.replace(
                 state,

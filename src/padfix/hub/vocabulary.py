@@ -65,7 +65,7 @@ class Wanted:
         if file not in names or not file.endswith((".json", ".txt", ".model")) or file == "tiktoken.model":
             return None
         said = dict(own) if "added_tokens_decoder" in own else {**own, **files["special_tokens_map.json"]}
-        roles = {role: _text(said[role]) for role in ROLES if role in said}
+        roles = {role: text_of(said[role]) for role in ROLES if role in said}
         undeclared = {"bos_token", "eos_token", "unk_token"} - roles.keys()
         strings = {**(record.get("roles") or {}), **roles}
         written, after = written_ids(own, files["added_tokens.json"]), "added_tokens_decoder" not in own
@@ -119,7 +119,8 @@ class Wanted:
         return complete_object(head, tail, self.written, self.bound, placed=self.placed)
 
 
-def _text(token: Any) -> str | None:
+def text_of(token: Any) -> str | None:
+    """A token's string, written as a string or as an object."""
     value = token.get("content") if isinstance(token, Mapping) else token
     return value if isinstance(value, str) else None
 
@@ -132,5 +133,5 @@ def written_ids(config: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str
     return {
         text: int(key)
         for key, entry in decoder.items()
-        if key.isdecimal() and len(key) < 8 and (text := _text(entry)) is not None
+        if key.isdecimal() and len(key) < 8 and (text := text_of(entry)) is not None
     }
