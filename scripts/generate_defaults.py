@@ -15,6 +15,8 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import importlib.machinery
+import importlib.util
 import inspect
 import io
 import json
@@ -23,6 +25,7 @@ import os
 import sys
 import tempfile
 import textwrap
+import types
 import warnings
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 warnings.simplefilter("ignore")
 logging.disable(logging.CRITICAL)
+
+# RoFormer and CPM ask for this word segmenter; building them over our files never calls it
+if importlib.util.find_spec("rjieba") is None:
+    sys.modules["rjieba"] = types.ModuleType("rjieba")
+    sys.modules["rjieba"].__spec__ = importlib.machinery.ModuleSpec("rjieba", None)
 
 import tokenizers  # noqa: E402
 import transformers  # noqa: E402
@@ -63,6 +71,7 @@ KEYS = (
     "is_encoder_decoder",
 )
 WORDS = [f"w{i}" for i in range(20)]
+FIXED = [w for w in WORDS[:10] if w not in ("w7", "w8")]  # whose ids only a class that hard-codes them uses
 
 
 def main() -> int:
@@ -193,15 +202,39 @@ def describe(cls: type[Any]) -> dict[str, Any] | None:
     }
     if wrapped := wraps(cls):
         record["normalized"] = wrapped
+    if MAJOR == "4" and kind != "tokenizers" and (kept := wraps(cls, keeps=True)):
+        record["kept_normalized"] = kept
+    if needed := requires(cls):
+        record["requires"] = needed
     if kind == "tokenizers":
         record |= fast(cls)
     else:
         record |= slow(cls)
+        if dropped := drops(cls):
+            record["drops"] = dropped
     return record
 
 
-def wraps(cls: type[Any]) -> dict[str, bool]:
-    """Role -> ``normalized`` of the tokens that ``__init__`` makes of bare strings, from its source."""
+def requires(cls: type[Any]) -> list[str]:
+    """The arguments without a default that no file fills."""
+    if "__init__" not in vars(cls):
+        return []
+    plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [
+        name
+        for name, parameter in list(inspect.signature(cls.__init__).parameters.items())[1:]
+        if parameter.kind in plain
+        and parameter.default is inspect.Parameter.empty
+        and name not in cls.vocab_files_names
+    ]
+
+
+def wraps(cls: type[Any], *, keeps: bool = False) -> dict[str, bool]:
+    """Role -> ``normalized`` of the tokens that ``__init__`` makes of bare strings, from its source.
+
+    Only where it is said: what is not said goes when a token becomes special, except in the Python tokenizers
+    of transformers 4 (``keeps``).
+    """
     if "__init__" not in vars(cls):
         return {}
     tree = ast.parse(textwrap.dedent(inspect.getsource(cls.__init__)))
@@ -217,8 +250,43 @@ def wraps(cls: type[Any]) -> dict[str, bool]:
                 and name in ROLES
             ):
                 said = {k.arg: k.value.value for k in call.keywords if isinstance(k.value, ast.Constant)}
-                found[name] = bool(said.get("normalized", not said.get("special", False)))
+                if keeps or "normalized" in said:
+                    found[name] = bool(said.get("normalized", not said.get("special", False)))
     return found
+
+
+def passed_on(cls: type[Any]) -> list[str] | None:
+    """The keywords that ``__init__`` hands to its base class, in order; None where it has none of its own."""
+    own = next((base for base in cls.__mro__ if "__init__" in vars(base)), None)
+    if own is None:
+        return None
+    tree = ast.parse(textwrap.dedent(inspect.getsource(own.__init__)))
+    calls = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "__init__"
+        and isinstance(node.func.value, ast.Call)
+        and getattr(node.func.value.func, "id", None) == "super"
+    ]
+    return [k.arg for call in calls for k in call.keywords if k.arg is not None] or None
+
+
+def drops(cls: type[Any]) -> list[str]:
+    """The named tokens that ``__init__`` takes out again: Wav2Vec2Phoneme's delimiters are no tokens of it."""
+    if "__init__" not in vars(cls):
+        return []
+    tree = ast.parse(textwrap.dedent(inspect.getsource(cls.__init__)))
+    return sorted(
+        node.args[0].value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "pop"
+        and getattr(node.func.value, "id", None) == "model_specific"
+        and isinstance(node.args[0], ast.Constant)
+    )
 
 
 def slow(cls: type[Any]) -> dict[str, Any]:
@@ -228,8 +296,10 @@ def slow(cls: type[Any]) -> dict[str, Any]:
         if "__init__" in vars(base) and base.__name__ not in ("object",):
             parameters = dict(inspect.signature(base.__init__).parameters)
     roles = {}
+    kept = passed_on(cls)
     for name, parameter in parameters.items():
-        if name.endswith("_token") and isinstance(parameter.default, (str, tokenizers.AddedToken)):
+        is_role = name.endswith("_token") and isinstance(parameter.default, (str, tokenizers.AddedToken))
+        if is_role and (kept is None or name in kept):
             roles[name] = str(parameter.default)
     extras = parameters.get("additional_special_tokens")
     default = extras.default if extras is not None and isinstance(extras.default, (list, tuple)) else ()
@@ -250,6 +320,9 @@ def slow(cls: type[Any]) -> dict[str, Any]:
         and isinstance(parameter.default, (int, bool, str))
     }
     record: dict[str, Any] = {"roles": roles}
+    order = [name for name in kept or () if name in roles and name not in ROLES]
+    if order != sorted(order):
+        record["order"] = order
     with contextlib.suppress(OSError, TypeError):
         record |= {"hides": True} if "convert_ids_to_tokens(" in inspect.getsource(cls.get_vocab) else {}
     if default:
@@ -285,6 +358,13 @@ def fast(cls: type[Any]) -> dict[str, Any]:
     else:
         return record | {"roles": slow(cls)["roles"]}
     record["roles"] = role_map(plain)
+    order = [role for role in record["roles"] if role not in ROLES]
+    if order != sorted(order):
+        record["order"] = order  # in which they get their ids
+    if own_vocabulary := vocabulary_of(plain):
+        record["vocabulary"] = own_vocabulary
+    if block := parts_of(plain)["padding"]:
+        record["padding"] = block
     record["extras"] = extras_of(plain)
     try:
         rule = extras_rule(record["extras"], extras_of(build(cls, shape, additional_special_tokens=["w3"])))
@@ -298,8 +378,13 @@ def fast(cls: type[Any]) -> dict[str, Any]:
         rule = extras_rule(record["extras"], extras_of(build(cls, shape, mapped=["w3"])))
         if rule != "given":
             record["extras_rule_map"] = rule
+    if repeated := own_again(cls, shape, record["extras"]):
+        record["repeats"] = repeated
     record["pad_from_block"] = build(cls, shape, padding=True).pad_token == "w5"
     record["template"] = template(cls, shape)
+    without = template(cls, shape, post_processor=False)  # of a file that has none
+    if without != ({"prefix": [], "suffix": []} if record["template"] == "file" else record["template"]):
+        record["template_none"] = without
     if MAJOR == "5" and direct and cls is not backend_class() and own:
         record["backend"] = backend(
             build(cls, shape, bare=True)
@@ -322,6 +407,23 @@ def fast(cls: type[Any]) -> dict[str, Any]:
     return record
 
 
+def vocabulary_of(tokenizer: Any) -> list[str]:
+    """The vocabulary that a class has whatever its file says, by id; empty where it is the file's."""
+    table = tokenizer._tokenizer.get_vocab(with_added_tokens=False)
+    return [] if set(WORDS) <= set(table) else sorted(table, key=table.get)
+
+
+def own_again(cls: type[Any], shape: str, own: list[str]) -> list[str]:
+    """The class's own unnamed tokens that are there twice when the repository lists them as well."""
+    if MAJOR == "5" or not own:
+        return []
+    try:
+        given = extras_of(build(cls, shape, additional_special_tokens=list(own)))
+    except TypeError:
+        return []
+    return [text for text in dict.fromkeys(given) if given.count(text) > 1]
+
+
 def backend_class() -> type[Any]:
     """The class all fast tokenizers derive from."""
     return transformers.PreTrainedTokenizerFast
@@ -341,6 +443,7 @@ def build(
     *,
     bare: bool = False,
     padding: bool = False,
+    post_processor: bool = True,
     mapped: list[str] | None = None,
     **arguments: Any,
 ) -> Any:
@@ -365,9 +468,10 @@ def build(
     raw = tokenizers.Tokenizer(model)
     raw.normalizer = tokenizers.normalizers.NFC()
     raw.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([tokenizers.pre_tokenizers.ByteLevel()])
-    raw.post_processor = processors.TemplateProcessing(
-        single="w7 $A w8", special_tokens=[("w7", 7), ("w8", 8)]
-    )
+    if post_processor:
+        raw.post_processor = processors.TemplateProcessing(
+            single="w7 $A w8", special_tokens=[("w7", 7), ("w8", 8)]
+        )
     if padding:
         raw.enable_padding(pad_id=5, pad_token="w5")
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
@@ -413,9 +517,20 @@ def extras_rule(default: list[str], given: list[str]) -> str:
     return "union" if set(given) == {*default, "w3"} else "other"
 
 
+def parts_of(tokenizer: Any) -> dict[str, Any]:
+    """The backend as its JSON form, with ``Custom`` for a pre-tokenizer written in Python (RoFormer)."""
+    raw = tokenizer._tokenizer
+    try:
+        found: dict[str, Any] = json.loads(raw.to_str())
+    except Exception:  # noqa: BLE001 - the Rust library raises this very type
+        raw.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+        found = json.loads(raw.to_str()) | {"pre_tokenizer": {"type": "Custom"}}
+    return found
+
+
 def backend(tokenizer: Any) -> dict[str, Any]:
     """The parts of the backend that decide what text can produce; no vocabulary."""
-    parts = json.loads(tokenizer._tokenizer.to_str())
+    parts = parts_of(tokenizer)
     model = {k: v for k, v in parts["model"].items() if k in ("type", "unk_token", "byte_fallback", "unk_id")}
     if model.get("unk_token") is not None:
         model["unk_token"] = next(
@@ -429,42 +544,52 @@ def backend(tokenizer: Any) -> dict[str, Any]:
     }
 
 
-def template(cls: type[Any], shape: str, *, bare: bool = False) -> Any:
-    """What the class puts around a text: ``"file"``, or role names and literal tokens before and after.
+def template(cls: type[Any], shape: str, *, bare: bool = False, post_processor: bool = True) -> Any:
+    """What the class puts around a text: ``"file"``, or role names, literal tokens and fixed ids before and after.
 
     ``bare``: built from a vocabulary alone, as from a sentencepiece model, where no file has a post-processor.
     """
+
+    def look(**arguments: Any) -> tuple[list[Any], list[Any]]:
+        return around(build(cls, shape, bare=bare, post_processor=post_processor, **arguments))
+
     try:
-        kept = around(build(cls, shape, bare=bare))
+        kept = look()
     except Exception as error:  # noqa: BLE001 - recorded, the reader then says it does not know
         return f"unknown: {type(error).__name__}"
     if kept == (["w7"], ["w8"]):
         return "file"
     roles = {k: f"w{10 + i}" for i, k in enumerate(k for k in slow(cls)["roles"] if k in ROLES)}
     try:
-        named = around(build(cls, shape, bare=bare, **roles))
+        named = look(**roles)
     except Exception:  # noqa: BLE001 - a class that insists on its own tokens: keep the literal ones
         named = kept
     back = {v: k for k, v in roles.items()}
     return {"prefix": [back.get(t, t) for t in named[0]], "suffix": [back.get(t, t) for t in named[1]]}
 
 
-def around(tokenizer: Any) -> tuple[list[str], list[str]]:
-    """The tokens that the post-processor puts before and after a text."""
-    parts = json.loads(tokenizer._tokenizer.to_str())["post_processor"]
-    before: list[str] = []
-    after: list[str] = []
+def around(tokenizer: Any) -> tuple[list[Any], list[Any]]:
+    """The tokens that the post-processor puts before and after a text; an id where the class has it fixed."""
+    parts = parts_of(tokenizer)["post_processor"]
+    before: list[Any] = []
+    after: list[Any] = []
+
+    def entry(token_id: int) -> Any:
+        text = tokenizer._tokenizer.id_to_token(token_id)
+        return token_id if text in FIXED else text  # of the id: a class may write another string beside it
+
     for part in parts["processors"] if parts and parts["type"] == "Sequence" else [parts]:
         if part and part["type"] in ("RobertaProcessing", "BertProcessing"):
-            before.append(part["cls"][0])
-            after.append(part["sep"][0])
+            before.append(entry(part["cls"][1]))
+            after.append(entry(part["sep"][1]))
         elif part and part["type"] == "TemplateProcessing":
             side = before
             for piece in part["single"]:
                 if "Sequence" in piece:
                     side = after
                 else:
-                    side.append(piece["SpecialToken"]["id"])
+                    text = piece["SpecialToken"]["id"]
+                    side += [entry(i) for i in part["special_tokens"][text]["ids"]]
     return before, after
 
 

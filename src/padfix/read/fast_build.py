@@ -13,7 +13,9 @@ from padfix.read.files import TokenizerFiles
 from padfix.read.json_file import decode, parse
 from padfix.read.scan import scan_object
 from padfix.read.tokenizer_build import (
+    ROLES,
     Arguments,
+    Around,
     Built,
     add_declared,
     arguments,
@@ -44,12 +46,17 @@ def build_5(files: TokenizerFiles, name: str) -> Built:
     file = files.json
     block = block_of(file)
     extra_from_model: list[Added] = []
-    if file is not None and not record["rebuilds"]:
+    _refuse_incomplete(args, record, name, files.source)
+    if "vocabulary" in record:  # the class has its own, whatever the file says
+        backend = Backend(DictVocab({text: i for i, text in enumerate(record["vocabulary"])}))
+        post = file.part("post_processor") if file is not None else {}
+        components = _class_components(record, args, post_processor=post)
+    elif file is not None and not record["rebuilds"]:
         backend = Backend(file.vocab)
         backend.add(token for _, token in json_added(file, files.source))
         components = _components(file)
     elif file is not None:
-        backend = Backend(_as(record.get("model"), file, files.source))
+        backend = Backend(_as(record, file, files.source))
         components = _class_components(record, args, post_processor=file.part("post_processor"))
     else:
         backend, components, extra_from_model = _without_json(files, name, record, args, "5")
@@ -58,10 +65,8 @@ def build_5(files: TokenizerFiles, name: str) -> Built:
         args.extras, args.extras_key = extra_from_model, "additional_special_tokens"
     rule = "extras_rule_map" if args.extras_key == "additional_special_tokens" else "extras_rule"
     extras = combine(record, args.extras, str(record.get(rule, "given")))
-    for role, token in roles.items():  # sentencepiece names its own where nothing else does
-        roles[role] = token
     add_declared(backend, args, roles, extras)
-    around = template_of(record, args, roles, bare=file is None)
+    around = template_of(record, args, roles, file)
     if name == "WhisperTokenizer":
         around = _whisper(args, roles)
     told = file is None and ("add_bos_token" in args.raw or "add_eos_token" in args.raw)
@@ -82,6 +87,7 @@ def build_5(files: TokenizerFiles, name: str) -> Built:
         prefix=None if around is None else around[0],
         suffix=None if around is None else around[1],
         repeats=True,
+        padding=record.get("padding"),
     )
 
 
@@ -89,17 +95,23 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
     """A tokenizer as transformers 4 builds it: from its own file, or from a slow one."""
     record = defaults.tokenizer_class("4", name) or {}
     args = arguments(files, "4")
+    _refuse_incomplete(args, record, name, files.source)
     file = files.json
     again = (
         name in ("LlamaTokenizerFast", "T5TokenizerFast", "MT5TokenizerFast")
         and args.raw.get("add_prefix_space") is not None
     )
     block: Mapping[str, Any] = {}
-    converted: tuple[list[str], list[str]] | None = None
+    converted: Around | None = None
     if file is not None and not again:
         if record.get("slow") in pieces.BERT_LIKE and not file.part("normalizer"):
             raise SourceError(
                 f"{files.source}: {file.name} has no normalizer, without which transformers 4's {name} fails"
+            )
+        if name == "CLIPTokenizerFast" and file.part("pre_tokenizer").get("type") != "Sequence":
+            raise SourceError(
+                f"{files.source}: {file.name} is from before transformers 4.17, without the pre-tokenizer that "
+                f"{name} insists on"
             )
         block = block_of(file)
         backend = Backend(file.vocab)
@@ -107,7 +119,8 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
         components = _components(file)
     else:
         slow = record.get("slow")
-        if slow is None:
+        # BlenderbotSmall hands its slow class a tokenizer where a file belongs
+        if slow is None or name == "BlenderbotSmallTokenizerFast":
             raise SourceError(
                 f"{files.source}: transformers 4's {name} needs a tokenizer.json, and there is none"
             )
@@ -116,22 +129,26 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
         if slow in ("GPT2Tokenizer", "CodeGenTokenizer") and args.raw.get("add_bos_token") is True:
             converted = ["bos_token"], []
         converting = defaults.tokenizer_class("4", slow) or {}  # whose own tokens then win (RemBERT's [PAD])
-        own = {**record["roles"], **converting.get("roles", {})}
-        record = {**record, "normalized": converting.get("normalized", {}), "roles": own}
+        given = {role: text for role, text in converting.get("roles", {}).items() if role in ROLES}
+        own = {**record["roles"], **given}
+        record = {**record, "normalized": converting.get("kept_normalized", {}), "roles": own}
     if str(record.get("extras_rule", "")).startswith("refused") and args.extras is not None:
         raise SourceError(f"{files.source}: transformers 4's {name} cannot take additional_special_tokens")
     filled = fill(args, record, block)
     roles = {role: token for role, token in filled.items() if token.text}  # 4 forgets empty ones
     extras = combine(record, args.extras, str(record.get("extras_rule", "given")))
     add_declared(backend, args, roles, extras)
-    around = template_of(record, args, roles)
+    around = template_of(record, args, roles, file)
     if around is not None and name in _ASKS:
         around = _bos_eos(args, roles, bos=name != "GPTNeoXTokenizerFast")
         _refuse_missing(args, roles, name, files.source)
     elif name == "WhisperTokenizerFast" and file is None:
         around = _whisper(args, roles)
     elif around is None and converted is not None:
-        before, after = ([roles[w].text for w in side if w in roles] for side in converted)
+        before, after = (
+            [w if isinstance(w, int) else roles[w].text for w in side if isinstance(w, int) or w in roles]
+            for side in converted
+        )
         around = before, after
     return Built(
         cls=name,
@@ -154,6 +171,13 @@ _ASKS: Final = (
 )  # fmt: skip
 
 
+def _refuse_incomplete(args: Arguments, record: Mapping[str, Any], name: str, source: str) -> None:
+    """An argument without a default that the repository does not give (MarkupLM's ``tags_dict``)."""
+    missing = [argument for argument in record.get("requires", ()) if argument not in args.raw]
+    if missing:
+        raise SourceError(f"{source}: its class {name} needs {', '.join(missing)} in tokenizer_config.json")
+
+
 def _refuse_missing(args: Arguments, roles: Mapping[str, Added], name: str, source: str) -> None:
     """transformers 4 raises where a token is to be put around a text and there is none."""
     bos = bool(args.raw.get("add_bos_token", name != "GPTNeoXTokenizerFast"))
@@ -162,9 +186,7 @@ def _refuse_missing(args: Arguments, roles: Mapping[str, Added], name: str, sour
             raise SourceError(f"{source}: transformers 4's {name} is told to add a {role} and has none")
 
 
-def _bos_eos(
-    args: Arguments, roles: Mapping[str, Added], *, bos: bool = False
-) -> tuple[list[str], list[str]]:
+def _bos_eos(args: Arguments, roles: Mapping[str, Added], *, bos: bool = False) -> Around:
     prefix = [roles["bos_token"].text] if args.raw.get("add_bos_token", bos) and "bos_token" in roles else []
     suffix = (
         [roles["eos_token"].text] if args.raw.get("add_eos_token", False) and "eos_token" in roles else []
@@ -172,7 +194,7 @@ def _bos_eos(
     return prefix, suffix
 
 
-def _whisper(args: Arguments, roles: Mapping[str, Added]) -> tuple[list[str], list[str]]:
+def _whisper(args: Arguments, roles: Mapping[str, Added]) -> Around:
     """Whisper's prompt: the start, a language and a task where they are set, and no timestamps."""
     prefix = ["<|startoftranscript|>"]
     language, task = args.raw.get("language"), args.raw.get("task")
@@ -227,13 +249,13 @@ def _class_components(
     }
 
 
-def _as(model: str | None, file: TokenizerJson, source: str) -> Vocab:
+def _as(record: Mapping[str, Any], file: TokenizerJson, source: str) -> Vocab:
     """The file's vocabulary in the shape that a class's own model wants."""
-    if model == "Unigram" and not file.list_vocab:
+    if (record.get("model") or record.get("shape")) == "Unigram" and not file.list_vocab:
         raise SourceError(
             f"{source}: {file.name} has a {file.kind} vocabulary where its class needs Unigram pieces"
         )
-    if model is None and not file.list_vocab:
+    if record.get("model") is None and record.get("shape") != "Unigram" and file.list_vocab:
         raise SourceError(f"{source}: {file.name} has a {file.kind} vocabulary, which its class cannot load")
     return file.vocab
 
@@ -256,7 +278,7 @@ def _without_json(
         raise SourceError(f"{files.source}: {vocab_file} is mistral-common's format, which is not read here")
     if vocab_file.endswith(".model"):
         return pieces.build(files, vocab_file, name, record, args, major)
-    vocab = read_vocabulary(files, vocab_file)
+    vocab = read_vocabulary(files, vocab_file, python=major == "4")
     merges = wanted.get("merges_file")
     if merges is not None and merges not in files.names:
         raise SourceError(f"{files.source}: {vocab_file} without {merges}: its class {name} cannot be built")
@@ -267,22 +289,32 @@ def _without_json(
     return Backend(vocab), _class_components(record, args, post_processor={}), []
 
 
-def read_vocabulary(files: TokenizerFiles, name: str) -> Vocab:
-    """``vocab.json`` (string -> id) or ``vocab.txt`` (one string a line), read once."""
-    if name not in files.memo:
-        files.memo[name] = _read_vocabulary(files, name)
-    vocab: Vocab = files.memo[name]
+def read_vocabulary(files: TokenizerFiles, name: str, *, python: bool = True) -> Vocab:
+    """``vocab.json`` (string -> id) or ``vocab.txt`` (one string a line), read once.
+
+    ``python``: Python reads the lines, not the Rust library, which also cuts blanks off their ends.
+    """
+    key = f"{name} in Python" if python and name.endswith(".txt") else name
+    if key not in files.memo:
+        files.memo[key] = _read_vocabulary(files, name, python)
+    vocab: Vocab = files.memo[key]
     return vocab
 
 
-def _read_vocabulary(files: TokenizerFiles, name: str) -> Vocab:
+def _read_vocabulary(files: TokenizerFiles, name: str, python: bool) -> Vocab:
     data = files.repository.read(name, MAX_TOKENIZER_JSON)
     if name.endswith(".json"):
         scanned = scan_object(data.strip())
         return scanned or object_vocab(
             parse(decode(data, files.source, name), files.source, name), files.source, name
         )
-    lines = decode(data, files.source, name).split("\n")
-    if lines and lines[-1] == "":
-        lines.pop()
+    text = decode(data, files.source, name)
+    if python:
+        return DictVocab({line: i for i, line in enumerate(lines_of(text))})
+    lines = text.removesuffix("\n").split("\n")
     return DictVocab({line.rstrip(): i for i, line in enumerate(lines)})
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a text as Python's file objects give them: other separators of Unicode end none."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")

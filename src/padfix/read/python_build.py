@@ -12,11 +12,20 @@ from typing import Any, Final
 from padfix.errors import SourceError
 from padfix.read import defaults
 from padfix.read.backend import Added, Backend
-from padfix.read.fast_build import read_vocabulary
+from padfix.read.fast_build import lines_of, read_vocabulary
 from padfix.read.files import TokenizerFiles
-from padfix.read.json_file import decode
+from padfix.read.json_file import decode, parse
 from padfix.read.sentencepiece_model import MAX_MODEL, parse_model
-from padfix.read.tokenizer_build import ROLES, Arguments, Built, arguments, combine, fill, side_of
+from padfix.read.tokenizer_build import (
+    ROLES,
+    Arguments,
+    Built,
+    arguments,
+    combine,
+    fill,
+    side_of,
+    token_of,
+)
 from padfix.read.vocab import DictVocab, Vocab
 
 _CLS_SEP: Final = (["cls_token"], ["sep_token"])
@@ -26,7 +35,7 @@ _AROUND: Final[dict[str, tuple[list[str], list[str]]]] = {
         (
             "BertweetTokenizer", "PhobertTokenizer", "BertJapaneseTokenizer", "RoCBertTokenizer", "TapasTokenizer",
             "BertTokenizerLegacy", "FlaubertTokenizer", "XLMTokenizer", "BartphoTokenizer", "LukeTokenizer",
-            "TapexTokenizer",
+            "TapexTokenizer", "MLukeTokenizer",
         ),
         _CLS_SEP,
     ),
@@ -118,7 +127,9 @@ def build_python(files: TokenizerFiles, name: str, major: str) -> Built:
     """A tokenizer without a Rust backend."""
     record = defaults.tokenizer_class(major, name) or {}
     args = arguments(files, major)
-    roles = fill(args, record, {})
+    for role in record.get("drops", ()):
+        args.roles.pop(role, None)
+    roles = fill(args, {**record, "normalized": record.get("kept_normalized", {})}, {})
     if major == "4":
         roles = {role: token for role, token in roles.items() if token.text and role in ROLES}
     if name == "GPTSw3Tokenizer":
@@ -130,7 +141,7 @@ def build_python(files: TokenizerFiles, name: str, major: str) -> Built:
         ):
             roles.setdefault(role, Added.named(text))
         roles = {role: roles[role] for role in sorted(roles, key=ROLES.index)}
-    extras = _extras(name, record, args, major)
+    extras = _extras(name, record, args, major, files.source)
     vocab = _vocabulary(files, name, record, args, roles, major)
     backend = PythonBackend(vocab, hides=bool(record.get("hides")))
     backend.place(_own(name, args, roles))
@@ -172,7 +183,7 @@ def build_python(files: TokenizerFiles, name: str, major: str) -> Built:
     )
 
 
-def _extras(name: str, record: Mapping[str, Any], args: Arguments, major: str) -> list[Added]:
+def _extras(name: str, record: Mapping[str, Any], args: Arguments, major: str, source: str) -> list[Added]:
     count = args.raw.get("extra_ids", (record.get("arguments") or {}).get("extra_ids", 0))
     if name in ("ByT5Tokenizer", "MyT5Tokenizer") and args.extras is None:
         number = min(count, 10_000) if isinstance(count, int) and not isinstance(count, bool) else 125
@@ -181,9 +192,8 @@ def _extras(name: str, record: Mapping[str, Any], args: Arguments, major: str) -
         languages = _plbart_languages(args)
         return [*map(Added.named, languages), *(t for t in args.extras or () if t.text not in languages)]
     if name in ("LukeTokenizer", "MLukeTokenizer") and major == "4":
-        given = list(args.extras or ())
-        known = {t.text for t in given}
-        return [*given, *(Added.named(t) for t in ("<ent>", "<ent2>") if t not in known)]
+        marks = (args.raw.get(f"entity_token_{n}", default) for n, default in ((1, "<ent>"), (2, "<ent2>")))
+        return [*(args.extras or ()), *(token_of(mark, source, "entity_token") for mark in marks)]
     if name == "TapasTokenizer":
         given = list(args.extras or ())
         return given if any(t.text == "[EMPTY]" for t in given) else [*given, Added.named("[EMPTY]")]
@@ -242,10 +252,13 @@ def _need(files: TokenizerFiles, name: str) -> str:
     return name
 
 
-def _pieces(files: TokenizerFiles, name: str) -> DictVocab:
+def _piece_list(files: TokenizerFiles, name: str) -> list[str]:
     data = files.repository.read(_need(files, name), MAX_MODEL)
-    model = parse_model(data, files.source, name)
-    return DictVocab(dict(zip(model.texts, range(len(model.texts)), strict=True)))
+    return list(parse_model(data, files.source, name).texts)
+
+
+def _pieces(files: TokenizerFiles, name: str) -> DictVocab:
+    return DictVocab({text: i for i, text in enumerate(_piece_list(files, name))})
 
 
 def _bytes(
@@ -271,10 +284,11 @@ def _fairseq_lines(files: TokenizerFiles, args: Arguments, roles: Mapping[str, A
         if r in roles
     }
     data = files.repository.read(_need(files, "vocab.txt"), MAX_MODEL)
-    for line in decode(data, files.source, "vocab.txt").splitlines():
-        text = line.strip().rpartition(" ")[0]
-        if text:
-            table[text] = len(table)
+    for number, line in enumerate(lines_of(decode(data, files.source, "vocab.txt")), 1):
+        text, blank, _ = line.strip().rpartition(" ")
+        if not blank:
+            raise SourceError(f"{files.source}: line {number} of vocab.txt is not a token and its count")
+        table[text] = len(table)
     return DictVocab(table)
 
 
@@ -283,31 +297,64 @@ def _bartpho(files: TokenizerFiles, args: Arguments, roles: Mapping[str, Added])
     order = ("bos_token", "pad_token", "eos_token", "unk_token", "sep_token", "cls_token")
     table = {text: i for i, text in enumerate(dict.fromkeys(roles[r].text for r in order if r in roles))}
     data = files.repository.read(_need(files, "dict.txt"), MAX_MODEL)
-    for number, line in enumerate(decode(data, files.source, "dict.txt").splitlines(), 1):
+    for number, line in enumerate(lines_of(decode(data, files.source, "dict.txt")), 1):
         words = line.split()
         if not words:
             raise SourceError(f"{files.source}: line {number} of dict.txt is empty")
         table[words[0]] = len(table)
     if "mask_token" in roles:
         table.setdefault(roles["mask_token"].text, len(table))
+    if len(set(table.values())) < len(table) or max(table.values()) >= len(table):
+        raise SourceError(f"{files.source}: dict.txt has a token twice, which transformers cannot load")
     return DictVocab(table)
+
+
+def _aligned(pieces: list[str], behind: list[str]) -> DictVocab:
+    """A SentencePiece model in fairseq's order: four special tokens, pieces shifted by one, and more behind."""
+    first = {0: "<s>", 1: "<pad>", 2: "</s>", 3: "<unk>"}
+    last = {len(pieces) + 1 + i: text for i, text in enumerate(behind)}
+    fixed = first | last  # a small model's pieces end before the fourth place
+    return DictVocab({fixed.get(i) or pieces[i - 1]: i for i in range(len(pieces) + 1 + len(behind))})
 
 
 def _plbart(files: TokenizerFiles, args: Arguments, roles: Mapping[str, Added]) -> Vocab:
-    """PLBart: four special tokens, the pieces from the fourth on, its languages, and the mask."""
-    pieces = _pieces(files, "sentencepiece.bpe.model")
+    """PLBart: its languages after the pieces, and the mask where there are only three of them."""
     languages = _plbart_languages(args)
-    table = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3}
-    first = pieces.size + 1
-    table |= {code: first + i for i, code in enumerate(languages)}
-    if len(languages) == len(_PLBART["base"]):
-        table["<mask>"] = first + len(languages)
-    for text, i in pieces.items():
-        table.setdefault(text, i + 1 if i else 3)
+    mask = ["<mask>"] if languages == _PLBART["base"] else []
+    return _aligned(_piece_list(files, "sentencepiece.bpe.model"), [*languages, *mask])
+
+
+def _mluke(files: TokenizerFiles, args: Arguments, roles: Mapping[str, Added]) -> Vocab:
+    """mLUKE before transformers 5: the mask after the pieces."""
+    _need(files, "entity_vocab.json")
+    return _aligned(_piece_list(files, "sentencepiece.bpe.model"), ["<mask>"])
+
+
+def _cpm_ant(files: TokenizerFiles, args: Arguments, roles: Mapping[str, Added]) -> Vocab:
+    """CPM-Ant: two names in the file stand for a space and a line break."""
+    data = files.repository.read(_need(files, "vocab.txt"), MAX_MODEL)
+    table = {line: i for i, line in enumerate(lines_of(decode(data, files.source, "vocab.txt")))}
+    for key, name, meant in (("space_token", "</_>", " "), ("line_token", "</n>", "\n")):
+        written = args.raw.get(key, name)
+        if not isinstance(written, str) or written not in table:
+            raise SourceError(f"{files.source}: vocab.txt has no {str(written)[:40]!r}, its class's {key}")
+        table[meant] = table.pop(written)
     return DictVocab(table)
 
 
+def _myt5(files: TokenizerFiles, args: Arguments, roles: Mapping[str, Added]) -> Vocab:
+    """MyT5: the bytes, and two maps of them."""
+    data = files.repository.read(_need(files, "byte_maps.json"), MAX_MODEL)
+    maps = parse(decode(data, files.source, "byte_maps.json"), files.source, "byte_maps.json")
+    if not isinstance(maps, dict) or not {"decompose_map", "merge_map"} <= maps.keys():
+        raise SourceError(f"{files.source}: byte_maps.json has no decompose_map and merge_map")
+    return _bytes(3, plain=False)(files, args, roles)
+
+
 def _source_vocabulary(files: TokenizerFiles, args: Arguments, roles: Mapping[str, Added]) -> Vocab:
+    languages = args.raw.get("langs")
+    if not isinstance(languages, list) or len(languages) != 2:
+        raise SourceError(f"{files.source}: langs in tokenizer_config.json is not a list of two languages")
     return read_vocabulary(files, _need(files, "vocab-src.json"))
 
 
@@ -319,7 +366,9 @@ def _marian(files: TokenizerFiles, args: Arguments, roles: Mapping[str, Added]) 
 
 _MAKERS: Final[dict[str, Callable[[TokenizerFiles, Arguments, Mapping[str, Added]], Vocab]]] = {
     "ByT5Tokenizer": _bytes(3),
-    "MyT5Tokenizer": _bytes(3, plain=False),
+    "MyT5Tokenizer": _myt5,
+    "CpmAntTokenizer": _cpm_ant,
+    "MLukeTokenizer": _mluke,
     "PerceiverTokenizer": _bytes(6),
     "DiaTokenizer": _bytes(0),
     "CanineTokenizer": _codepoints,

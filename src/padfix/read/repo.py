@@ -97,7 +97,7 @@ def _tokenizer(
     built = build(files, config, major)
     declared = as_int(model.text_pad_id) if model.text_pad_id is not None else None
     values = facts(files, built, major, declared if config else None, wanted)
-    values["backend_padding"] = backend_padding(files)
+    values["backend_padding"] = backend_padding(files, built)
     values["pad_by_major"] = tuple(_pads(files, config, major, values["pad"]))
     return values
 

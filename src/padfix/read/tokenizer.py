@@ -165,8 +165,8 @@ def _around(built: Built) -> tuple[frozenset[int], int]:
     if built.prefix is None and built.suffix is None:
         post = built.components.get("post_processor") or {}
         return template_ids(post), last_template_id(post)
-    ids = [built.backend.get(text) for text in (built.prefix or [])]
-    ends = [built.backend.get(text) for text in (built.suffix or [])]
+    ids = [_placed(built, entry) for entry in built.prefix or []]
+    ends = [_placed(built, entry) for entry in built.suffix or []]
     known = frozenset(i for i in (*ids, *ends) if i is not None)
     if built.kind != "tokenizers":
         both = [i for i in (*ids, *ends) if i is not None]
@@ -174,8 +174,24 @@ def _around(built: Built) -> tuple[frozenset[int], int]:
     return known, ends[-1] if ends and ends[-1] is not None else -1
 
 
-def backend_padding(files: TokenizerFiles) -> BackendPadding | None:
-    """The ``padding`` block of ``tokenizer.json``."""
+def _placed(built: Built, entry: str | int) -> int | None:
+    """The id of a token that a class puts around a text: unk's where the vocabulary lacks it."""
+    if isinstance(entry, int):
+        return entry
+    found = built.backend.get(entry)
+    unk = built.roles.get("unk_token")
+    return built.backend.get(unk.text) if found is None and unk is not None else found
+
+
+def backend_padding(files: TokenizerFiles, built: Built) -> BackendPadding | None:
+    """The ``padding`` block of ``tokenizer.json``, or the one that its class sets (Nougat)."""
+    pad = built.roles.get("pad_token")
+    if built.padding is not None and pad is not None:
+        fixed = (built.padding.get("strategy") or {}).get("Fixed")
+        pad_id = built.backend.get(pad.text)
+        return BackendPadding(
+            -1 if pad_id is None else pad_id, pad.text, str(built.padding["direction"]).lower(), fixed
+        )
     block = files.json.part("padding") if files.json is not None else {}
     if not block:
         return None

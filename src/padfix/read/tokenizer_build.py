@@ -7,7 +7,7 @@ The order in which transformers lets one file overrule another is followed step 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from padfix.read.files import TokenizerFiles
 from padfix.read.tokenizer_json import TokenizerJson
 
 _LANGUAGES: Final = ("en_XX", "eng_Latn", "__fra__")  # what MBart, NLLB and Seamless translate by default
+Around = tuple[Sequence[str | int], Sequence[str | int]]  # tokens (or fixed ids) before and after a text
 ROLES: Final = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
@@ -27,7 +28,8 @@ class Built:
 
     ``components`` has ``normalizer``, ``pre_tokenizer``, ``post_processor`` and ``model`` in the form of
     ``tokenizer.json``; ``prefix`` and ``suffix`` are the tokens around a text where the class sets them itself
-    (None: the post-processor of the file says).
+    (None: the post-processor of the file says), an id where the class has it fixed. ``padding`` is a padding
+    block that the class sets itself.
     """
 
     cls: str
@@ -39,11 +41,11 @@ class Built:
     templates: tuple[str, ...]
     chat_template: bool
     components: dict[str, Any] = field(default_factory=dict)
-    prefix: list[str] | None = None
-    suffix: list[str] | None = None
+    prefix: Sequence[str | int] | None = None
+    suffix: Sequence[str | int] | None = None
     folding: bool | None = None
     repeats: bool = False  # len() counts a repeated Unigram piece twice
-    length: int | None = None  # len() where it is not what the backend says
+    padding: Mapping[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -118,7 +120,8 @@ def _role(value: Any, role: str, by_text: Mapping[str, Added], source: str) -> A
     return by_text.get(token.text, token)
 
 
-def _token(value: Any, source: str, where: str) -> Added:
+def token_of(value: Any, source: str, where: str) -> Added:
+    """A token that is written as a string or as an object."""
     if isinstance(value, str):
         return Added.named(value)
     token = Added.from_json(value) if isinstance(value, Mapping) else None
@@ -138,12 +141,12 @@ def _specific(raw: dict[str, Any], major: str, source: str) -> dict[str, Added |
             elif isinstance(value, str):
                 found[key] = Added.named(value)
             elif isinstance(value, Mapping) and value.get("__type") == "AddedToken":
-                found[key] = _token(value, source, key)
+                found[key] = token_of(value, source, key)
     extra = raw.get("extra_special_tokens")
     if isinstance(extra, Mapping):
         raw.pop("extra_special_tokens")
         for key, value in extra.items():
-            found[str(key)] = _token(value, source, f"extra_special_tokens.{key}"[:60])
+            found[str(key)] = token_of(value, source, f"extra_special_tokens.{key}"[:60])
     return found
 
 
@@ -166,7 +169,7 @@ def _extras(raw: dict[str, Any], major: str, source: str) -> tuple[list[Added] |
 def _list(value: Any, source: str) -> list[Added]:
     if not isinstance(value, list):
         raise SourceError(f"{source}: the list of extra special tokens is {str(value)[:60]!r}")
-    return [_token(v, source, "the list of extra special tokens") for v in value]
+    return [token_of(v, source, "the list of extra special tokens") for v in value]
 
 
 def _decoder(decoder: Any, source: str) -> tuple[dict[int, Added], dict[str, Added]]:
@@ -174,7 +177,7 @@ def _decoder(decoder: Any, source: str) -> tuple[dict[int, Added], dict[str, Add
         raise SourceError(f"{source}: added_tokens_decoder in tokenizer_config.json is {str(decoder)[:60]!r}")
     added: dict[int, Added] = {}
     for key, value in decoder.items():
-        token = Added.from_json(value) if isinstance(value, Mapping) else None
+        token = Added.from_json(value) if isinstance(value, dict) else None
         if token is None or not key.strip().lstrip("-").isdecimal() or len(key) > 12:
             raise SourceError(
                 f"{source}: added_tokens_decoder holds {key[:20]!r}: {str(value)[:60]!r}, which is not a token"
@@ -195,7 +198,7 @@ def _merge_map(
     for name, value in mapped.items():
         if name in ("additional_special_tokens", "extra_special_tokens") and isinstance(value, list):
             tokens = [
-                Added.from_json(v, special=True) if isinstance(v, Mapping) else _token(v, source, name)
+                Added.from_json(v, special=True) if isinstance(v, Mapping) else token_of(v, source, name)
                 for v in value
             ]
             if any(t is None for t in tokens):
@@ -235,9 +238,9 @@ def _json_added(file: TokenizerJson, source: str) -> list[tuple[int, Added]]:
     if not isinstance(entries, list):
         raise SourceError(f"{source}: added_tokens in {file.name} is not a list")
     for entry in entries:
-        token = Added.from_json(entry) if isinstance(entry, Mapping) else None
-        token_id = entry.get("id") if isinstance(entry, Mapping) else None
-        if token is None or not isinstance(token_id, int) or isinstance(token_id, bool):
+        token = Added.from_json(entry) if isinstance(entry, dict) else None
+        token_id = entry.get("id") if isinstance(entry, dict) else None
+        if token is None or type(token_id) is not int:
             raise SourceError(
                 f"{source}: {file.name} has an added token without id and content: {str(entry)[:60]!r}"
             )
@@ -252,7 +255,8 @@ def combine(record: Mapping[str, Any], given: list[Added] | None, rule: str) -> 
         return own
     texts = {t.text for t in given}
     if rule == "before":
-        return [*given, *(t for t in own if t.text not in texts)]
+        again = record.get("repeats", ())
+        return [*given, *(t for t in own if t.text not in texts or t.text in again)]
     if rule in ("after", "union", "other"):
         known = {t.text for t in own}
         return [*own, *(t for t in given if t.text not in known)]
@@ -272,6 +276,7 @@ def fill(args: Arguments, record: Mapping[str, Any], block: Mapping[str, Any]) -
     roles: dict[str, Added] = {}
     names = [
         *ROLES,
+        *record.get("order", ()),
         *(r for r in record["roles"] if r not in ROLES),
         *(r for r in args.roles if r not in ROLES),
     ]
@@ -298,15 +303,15 @@ def fill(args: Arguments, record: Mapping[str, Any], block: Mapping[str, Any]) -
 
 def add_declared(backend: Backend, args: Arguments, roles: Mapping[str, Added], extras: list[Added]) -> None:
     """The tokens that ``__init__`` adds: declared ones by id, then the named ones, then the unnamed."""
-    present = {t.text: t for t in (backend.added(e.text) for e in backend.entries) if t is not None}
+    present = backend.tokens
     tokens = [t for _, t in sorted(args.added.items()) if present.get(t.text) != t]
     seen = {*present, *(t.text for t in tokens)}
     for token in (*roles.values(), *extras):
         if token.text not in seen:
             seen.add(token.text)
-            tokens.append(token if token.special else Added(token.text, True, token.normalized))
+            tokens.append(token.as_special())
     named = {t.text for t in roles.values()}
-    backend.add(Added(t.text, True, t.normalized) if t.text in named and not t.special else t for t in tokens)
+    backend.add(t.as_special() if t.text in named else t for t in tokens)
 
 
 def block_of(file: TokenizerJson | None) -> Mapping[str, Any]:
@@ -315,19 +320,17 @@ def block_of(file: TokenizerJson | None) -> Mapping[str, Any]:
 
 
 def template_of(
-    record: Mapping[str, Any], args: Arguments, roles: Mapping[str, Added], *, bare: bool = False
-) -> tuple[list[str], list[str]] | None:
-    """What the class itself puts around a text, as strings; None where the file's post-processor stays.
-
-    ``bare``: there is no such file.
-    """
-    template = record.get("template_bare", record.get("template")) if bare else record.get("template")
+    record: Mapping[str, Any], args: Arguments, roles: Mapping[str, Added], file: TokenizerJson | None
+) -> Around | None:
+    """What the class itself puts around a text; None where the file's post-processor stays."""
+    variant = "bare" if file is None else "" if file.part("post_processor") else "none"
+    template = record.get(f"template_{variant}", record.get("template"))
     if not isinstance(template, Mapping):
         return None
     language = next((args.raw[k] for k in ("tgt_lang", "src_lang") if isinstance(args.raw.get(k), str)), None)
-    around: list[list[str]] = []
+    around: list[list[str | int]] = []
     for side in (template["prefix"], template["suffix"]):
-        words: list[str] = []
+        words: list[str | int] = []
         for word in side:
             if word in ROLES:
                 words += [roles[word].text] if word in roles else []
