@@ -64,16 +64,23 @@ def made_up(root: Path) -> None:
         (root / name / "config.json").write_text(json.dumps({"model_type": model_type}), "utf-8")
 
 
-def best(action: Callable[[], object]) -> float:
-    """CPU seconds of the fastest of a few rounds; a refusal costs what it costs."""
-    times = []
+def best(
+    found: list[Path], action: Callable[[Path], object], anew: Callable[[], object]
+) -> dict[Path, float]:
+    """CPU seconds for each folder, the fastest of a few rounds over all; a refusal costs what it costs.
+
+    ``anew`` begins a round: nothing is kept from the one before.
+    """
+    times = dict.fromkeys(found, float("inf"))
     for _ in range(ROUNDS):
-        gc.collect()
-        started = time.process_time()
-        with contextlib.suppress(Exception):  # both sides refuse some folders, each in its own words
-            action()
-        times.append(time.process_time() - started)
-    return min(times)
+        anew()
+        for folder in found:
+            gc.collect()
+            started = time.process_time()
+            with contextlib.suppress(Exception):  # both sides refuse some folders, each in its own words
+                action(folder)
+            times[folder] = min(times[folder], time.process_time() - started)
+    return times
 
 
 def process(*command: str) -> float:
@@ -106,8 +113,9 @@ def compare(root: Path) -> int:
     found = folders(root)
     from padfix.read.repo import read_repo
     from padfix.read.source import open_source
+    from padfix.read.tokenizer_json import _SHARED
 
-    ours = {folder: best(lambda folder=folder: read_repo(open_source(folder))) for folder in found}
+    ours = best(found, lambda folder: read_repo(open_source(folder)), _SHARED.clear)
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     from transformers import AutoConfig, AutoTokenizer
@@ -118,7 +126,7 @@ def compare(root: Path) -> int:
                 AutoConfig.from_pretrained(folder, trust_remote_code=False)
         AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
-    theirs = {folder: best(lambda folder=folder: load(folder)) for folder in found}
+    theirs = best(found, load, gc.collect)
     ratios = [theirs[f] / ours[f] for f in found]
     print(f"{'repository':<44}{'padfix':>10}{'transformers':>14}{'ratio':>8}")
     for folder in found:

@@ -61,14 +61,18 @@ def test_added_tokens_get_the_ids_of_the_library(table: dict[str, int], batches:
     ),
     st.booleans(),
     st.sampled_from([(None, None), (None, (",", ":")), (0, None), (2, None)]),
+    st.sampled_from(["any", "counting", "with a hole"]),
     st.randoms(),
 )
 def test_a_scan_answers_as_a_dictionary_does(
-    texts: list[str], ascii_only: bool, layout: tuple[Any, Any], rng: Any
+    texts: list[str], ascii_only: bool, layout: tuple[Any, Any], order: str, rng: Any
 ) -> None:
     """Every way Python writes a vocabulary: the same ids, sizes and selection, or no scan at all."""
     texts = [t for t in texts if not any(0xD800 <= ord(c) < 0xE000 for c in t)]
     ids = rng.sample(range(1000), len(texts))
+    if order != "any":
+        hole = rng.randrange(len(texts) + 1) if order == "with a hole" else len(texts)
+        ids = [i + (i >= hole) for i in range(len(texts))]
     table = dict(zip(texts, ids, strict=True))
     indent, separators = layout
     raw = json.dumps(table, ensure_ascii=ascii_only, indent=indent, separators=separators).encode()
@@ -92,6 +96,7 @@ def test_a_scan_answers_as_a_dictionary_does(
             known.max_id,
         )
         assert found.select() == known.select()
+        assert found.parts("<absent>", "a>") == known.parts("<absent>", "a>")
         for text in [*texts, "absent", "<absent>"]:
             assert found.get(text) == known.get(text), text
         for token_id in range(-1, 1001, 7):
@@ -108,6 +113,39 @@ def test_a_plain_vocabulary_is_scanned() -> None:
         assert [scanned.get(t) for t in odd] == list(range(len(odd)))
         assert scanned.max_id == len(table) - 1
     assert scan_object(json.dumps({**table, "x": 5}).encode()) is None  # an id twice: read in full
+
+
+def test_ids_that_do_not_count_up_are_read() -> None:
+    """One id that is out of its turn, in any block of a file with many, is the id that is found."""
+    table = {f"w{i}": i for i in range(120_000)}
+    for at, wrong in ((0, 500_000), (9, 1_000_000), (999, 120_000), (70_000, 9_999_999), (119_999, 130_000)):
+        changed = {**table, f"w{at}": wrong}
+        scanned = scan_object(json.dumps(changed).encode())
+        assert isinstance(scanned, ScannedVocab)
+        assert (scanned.get(f"w{at}"), scanned.max_id, scanned.ids) == (wrong, wrong, 120_000)
+        assert not scanned.has_id(at) and scanned.text_of(wrong) == f"w{at}"
+        assert (scanned.get("w50"), scanned.get("w119998")) == (50, 119_998)
+
+
+def test_only_equal_vocabularies_are_shared(tmp_path: Path) -> None:
+    """A vocabulary that differs from the last one in one byte is read for itself."""
+    table = {f"<w{i}>": i for i in range(20_000)}
+    other = {**table, "<w10000>": 10_001, "<w10001>": 10_000}
+    found = []
+    for name, vocab in (("a", table), ("b", table), ("c", other)):
+        (tmp_path / name).mkdir()
+        backend = tokenizers.Tokenizer(models.BPE(vocab, []))
+        backend.save(str(tmp_path / name / "tokenizer.json"))
+        path = tmp_path / name / "tokenizer.json"
+        raw = json.loads(path.read_text("utf-8"))
+        raw["model"]["vocab"] = vocab  # in this order: the library sorts by id
+        path.write_text(json.dumps(raw, indent=2), "utf-8")
+        file = load_tokenizer_json(open_source(tmp_path / name))
+        assert file is not None
+        found.append(file.vocab)
+    assert isinstance(found[0], ScannedVocab)
+    assert found[1] is found[0] and found[2] is not found[0]
+    assert (found[0].get("<w10000>"), found[2].get("<w10000>")) == (10_000, 10_001)
 
 
 def test_quick_and_whole_reading_agree(corpus_name: str, corpus: Path) -> None:

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from padfix.errors import SourceError
 from padfix.read.json_file import decode, parse
-from padfix.read.scan import SCAN_FROM, scan_object, scan_pieces
+from padfix.read.scan import ROOM, SCAN_FROM, scan_object, scan_pieces
 from padfix.read.source import Source
-from padfix.read.vocab import DictVocab, Vocab
+from padfix.read.vocab import DictVocab, ScannedVocab, Vocab
 
 MAX_TOKENIZER_JSON: Final = 256 * 2**20  # bytes; Gemma 3 has 33 MB
 _CHUNK: Final = (
@@ -33,6 +33,8 @@ _PIECES_END: Final = re.compile(
     rb'\]\s*(?P<tail>(?:,\s*"byte_fallback"\s*:\s*(?:true|false)\s*)?\}\s*\})\s*\Z'
 )
 _WORDS_END: Final = re.compile(rb'\}\s*(?P<tail>,\s*"unk_token"\s*:\s*"(?:[^"\\]|\\.)*"\s*\}\s*\})\s*\Z')
+_MAX_SHARED: Final = 32 * 2**20  # bytes of vocabularies kept for the next repository; Llama 3 has 3 MB
+_SHARED: Final[dict[tuple[int, bytes, bytes], tuple[memoryview, ScannedVocab]]] = {}
 _HEAD: Final = ("added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder", "model")
 
 
@@ -176,7 +178,7 @@ def _object(
 ) -> TokenizerJson | None:
     if not ended:
         return None
-    vocab: Vocab | None = scan_object(data, start, stop)
+    vocab: Vocab | None = _scanned(data, start, stop)
     if vocab is None:
         region = data[start:stop]
         vocab = object_vocab(parse(decode(region, source.name, name), source.name, name), source.name, name)
@@ -185,6 +187,21 @@ def _object(
         head["model"].setdefault(extra, None)
     text = data[: min(start, 2**20)].decode("utf-8", "replace")
     return TokenizerJson(name, head, vocab, False, text, stop)
+
+
+def _scanned(data: bytes, start: int, stop: int) -> ScannedVocab | None:
+    """`scan_object`, once for repositories that share a vocabulary byte for byte, as fine-tunes of a model do."""
+    ends = stop - start, data[start : start + 128], data[stop - 128 : stop]
+    known = _SHARED.get(ends)
+    if known is not None and data.startswith(known[0], start):
+        return known[1]
+    text = b"".join((memoryview(data)[start:stop], bytes(ROOM)))
+    vocab = scan_object(text, 0, stop - start)  # of its own: the rest of the file is not kept
+    if vocab is not None:
+        if sum(size for size, _, _ in tuple(_SHARED)) + stop - start > _MAX_SHARED:
+            _SHARED.clear()
+        _SHARED[ends] = memoryview(text)[: stop - start], vocab
+    return vocab
 
 
 def _pieces(source: Source, name: str, data: bytes, start: int, head: dict[str, Any]) -> TokenizerJson | None:

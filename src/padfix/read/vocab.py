@@ -140,7 +140,6 @@ class ScannedVocab:
         self._data = data
         self._starts, self._ends, self._numbers = starts, ends, numbers  # of the text between the quotes
         self._escaped = escaped
-        self._lengths = ends - starts
         self._selected: dict[str, int] | None = None
         self._by_length: dict[int, tuple[Any, Any]] = {}
         self._looked_up: dict[str, int | None] = {}
@@ -183,7 +182,7 @@ class ScannedVocab:
         wanted = {self._raw(part): part for part in _parts(head, tail)}
         array = np.frombuffer(self._data, np.uint8)
         near = (array[self._starts] == self._raw(head)[0]) | (array[self._ends - 1] == self._raw(tail)[-1])
-        near &= self._lengths <= max(map(len, wanted))
+        near &= self._ends - self._starts <= max(map(len, wanted))
         places = near.nonzero()[0]
         spans = map(slice, self._starts[places].tolist(), self._ends[places].tolist())
         return {wanted[raw] for raw in map(self._data.__getitem__, spans) if raw in wanted}
@@ -200,7 +199,7 @@ class ScannedVocab:
 
             array = np.frombuffer(self._data, np.uint8)
             windows = np.ndarray((len(array) - 7,), "<u8", array, strides=(1,))
-            places = (self._lengths == length).nonzero()[0]
+            places = (self._ends - self._starts == length).nonzero()[0]
             kept = np.uint64((1 << 8 * min(length, 8)) - 1)
             known = self._by_length[length] = places, windows[self._starts[places]] & kept
         return known
