@@ -267,8 +267,29 @@ MUTATIONS = (
     Mutation(
         "half of the pad lengths are not compared",
         "proof/evidence.py",
-        "            runs.append(self.narrow)\n",
-        "            pass\n",
+        "        runs = (self.padded, *self.positioned)\n",
+        "        runs = (self.padded,)\n",
+        ("tests/proof/test_probes.py",),
+    ),
+    Mutation(
+        "the decoder's padding is not compared",
+        "proof/evidence.py",
+        '        if getattr(decoder, "is_decoder", True):',
+        "        if False:",
+        ("tests/proof/test_probes.py",),
+    ),
+    Mutation(
+        "the pass before a write stands for one after it whatever moved",
+        "proof/evidence.py",
+        "    stands = before is not None and before.stands_for(padded)\n",
+        "    stands = before is not None\n",
+        ("tests/proof/test_probes.py", *PROOF),
+    ),
+    Mutation(
+        "no pass leaves position ids out",
+        "proof/evidence.py",
+        "        given = less <= _POSITIONED\n",
+        "        given = True\n",
         ("tests/proof/test_probes.py",),
     ),
     Mutation(

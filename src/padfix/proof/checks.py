@@ -149,7 +149,7 @@ def padding(evidence: Evidence, side: str) -> Check:
         SPREAD,
         why.cause if why else None,
         why.remedy if why else None,
-        f"{found}; {', '.join(map(str, sorted(row.pads for row, _ in evidence.rows(side))))} pads",
+        f"{found}; {', '.join(map(str, sorted({row.pads for row, _ in evidence.rows(side)})))} pads",
     )
 
 
@@ -161,6 +161,7 @@ def padding_left_bare(evidence: Evidence) -> Check:
     limit = evidence.limit(found)
     passed = found.finite and found.worst <= limit
     why = None if passed else causes.of_bare(evidence)
+    pads = sorted({row.pads for row, _ in evidence.bare_rows() or evidence.rows("left")})
     return Check(
         "padding-left-bare",
         passed,
@@ -170,7 +171,7 @@ def padding_left_bare(evidence: Evidence) -> Check:
         SPREAD,
         why.cause if why else None,
         why.remedy if why else None,
-        str(found),
+        f"{found}; {', '.join(map(str, pads))} pads",
     )
 
 
@@ -183,7 +184,7 @@ def pad_unlikely(evidence: Evidence, plan: Plan | None) -> Check | None:
     from padfix.read.vocabulary import vocabulary
 
     subject, pad = evidence.subject, evidence.pad_id
-    runs = [evidence.first, *evidence.alone.values()]
+    runs = [evidence.padded, *evidence.alone.values()]
     vectors = [
         run.at(n) for run in runs if run.vocabulary for n, row in enumerate(run.rows) if row.kind == "full"
     ]
@@ -282,13 +283,14 @@ def _score_pairs(
     """Two scores that must be equal, and what it means when they are not."""
     first, pad = evidence.first, evidence.pad_id
     as_eos = pad == evidence.subject.eos_id
-    known = before.scores if before is not None else evidence.score_without_pad() if as_eos else None
+    known = before.scores if before is not None else evidence.filled.scores if as_eos else None
     if known is not None and first.scores is not None:
-        yield functools.partial(_pooled_early, before, evidence), known[0], first.scores[0]
+        for number in (n for n, row in enumerate(first.rows) if row.kind == "full"):
+            yield functools.partial(_pooled_early, before, evidence), known[number], first.scores[number]
     for row, run in evidence.rows(side):
-        alone, score = evidence.alone[row.tokens], run.score(row)
-        if alone.scores is not None and score is not None:
-            yield functools.partial(_pooled_elsewhere, evidence, side), alone.scores[0], score
+        alone, score = evidence.alone[row.tokens].score(evidence.probe.alone(row)), run.score(row)
+        if alone is not None and score is not None:
+            yield functools.partial(_pooled_elsewhere, evidence, side), alone, score
 
 
 def _pooled_early(before: Any, evidence: Evidence) -> causes.Cause:

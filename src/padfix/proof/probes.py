@@ -6,7 +6,19 @@ Two layouts, because "the text alone" costs differently:
 
 * ``prefix``: a causal model never sees what follows a token, so a prefix of one full row is every shorter
   text alone. One mixed batch holds full rows, and rows of each pad length on each side.
-* ``alone``: everything else (encoders, encoder-decoders, pooled heads) runs each reference by itself.
+* ``alone``: everything else (encoders, encoder-decoders, pooled heads) runs each text at its own length. Texts
+  of five lengths (`RULER`) make five passes: each holds its own text without padding, and every shorter text
+  padded to its length on either side, so that the differences between the lengths are the pad lengths:
+
+      ======  ==============  ===================  ============
+      width   own text        shorter texts: pads  position ids
+      ======  ==============  ===================  ============
+      40      40 (two texts)  1, 3, 32, 34         given
+      39      39              2, 31, 33            given
+      37      37              29, 31               left out
+      8       8               2                    left out
+      6       6, by itself                         left out
+      ======  ==============  ===================  ============
 """
 
 from __future__ import annotations
@@ -29,9 +41,13 @@ TEXTS: Final = (
 
 PAD_LENGTHS: Final = (1, 3, 31, 32, 33)  # around 32, where kernels change their blocks, and two short ones
 WIDTH: Final = 40
-NARROWER: Final = 2  # between the widths of two batches: 3 and 33 pads in one are 1 and 31 in the other
+RULER: Final = (1, 3, 32, 34)
+"""How much shorter than the widest the other texts of the ``alone`` layout are: with 0, all of `PAD_LENGTHS` are
+differences, on the left with position ids too. No four lengths have all five as differences."""
+RULER_OF_ONE: Final = (1, 3, 33)
+"""The same for models of which one padded row must also be run by itself: 1, 3, 32, 33, and 31 in that row."""
 _LEAST: Final = 3  # real tokens that a padded row keeps
-_DECODER: Final = 6
+_DECODER: Final = PAD_LENGTHS[-1] + _LEAST
 
 Kind = Literal[
     "full", "right", "left", "counted", "open-right", "open-left", "suffix", "decoder-right", "decoder-left"
@@ -120,9 +136,16 @@ class Probe:
     fill: tuple[int, ...]  # ordinary ids for masked places
     eos: int | None  # ends the first text of a pooled model
     width: int
-    lengths: tuple[int, ...]  # pad lengths, shortest first
+    least: int  # tokens of the shortest row: the template and a few real ones
+    ruler: tuple[int, ...] = RULER
     decoder: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Pad lengths of the mixed batch, shortest first."""
+        wanted = PAD_LENGTHS if self.layout == "prefix" else self.ruler
+        return tuple(n for n in wanted if self.width - n >= self.least) or (1,)
 
     def text(self, number: int, length: int) -> tuple[int, ...]:
         """Text ``number`` cut to ``length`` tokens, template included."""
@@ -135,8 +158,7 @@ class Probe:
     def padded(self, side: str, pads: int) -> Row:
         """The row that has this many pads on this side."""
         place = self.lengths.index(pads)
-        # the texts in turn; the shortest and the longest row that has a reference are of different ones
-        number = 0 if len(self.lengths) == 1 else (place + 1) % len(self.bodies)
+        number = 0 if len(self.lengths) == 1 else (place + 1) % len(self.bodies)  # the texts in turn
         tokens = self.text(number, self.width - pads)
         at = {"left": pads} if side == "left" else {"right": pads}
         return Row("left" if side == "left" else "right", number, tokens, decoder=self.decoder, **at)
@@ -157,8 +179,7 @@ class Probe:
 
     def _mixed(self) -> Iterator[Row]:
         full = self.full()
-        if self.layout == "prefix" or self.decoder:
-            yield from full
+        yield from full
         for side in ("right", "left"):
             for pads in self.lengths:
                 yield self.padded(side, pads)
@@ -170,34 +191,26 @@ class Probe:
             half = self.width // 2
             other = (full[1].tokens if len(full) > 1 else full[0].tokens[::-1])[half - self.width :]
             yield replace(full[0], kind="suffix", tokens=(*full[0].tokens[:half], *other))
-        if self.decoder:
-            short = self.decoder[:-2]
-            yield replace(full[0], kind="decoder-right", decoder=short, decoder_right=2)
-            yield replace(full[0], kind="decoder-left", decoder=short, decoder_left=2)
+        for pads in PAD_LENGTHS if self.decoder else ():
+            short = self.decoder[: len(self.decoder) - pads]
+            if len(short) >= _LEAST:
+                yield replace(full[0], kind="decoder-right", decoder=short, decoder_right=pads)
+                yield replace(full[0], kind="decoder-left", decoder=short, decoder_left=pads)
 
     @property
     def longest(self) -> int:
         """The longest pad length whose text has a reference."""
         return self.lengths[-1]
 
-    def referenced(self, more: bool = False) -> tuple[int, ...]:
-        """Pad lengths of the mixed batch that are compared with the text alone: all, or what the passes pay for.
-
-        With `narrow`, whose rows are the same texts with two pads less, 3 and 33 give 1, 3, 31 and 33; ``more``
-        adds 32.
-        """
-        if self.layout == "prefix":
-            return self.lengths
-        least = next((n for n in self.lengths if n > NARROWER), self.lengths[0])
-        middle = tuple(n for n in self.lengths[-2:-1] if more and n > least)
-        return tuple(sorted({least, *middle, self.longest}))
-
-    def narrow(self, lengths: Sequence[int]) -> tuple[Row, ...]:
-        """The padded rows of these pad lengths in a batch that is narrower: the same texts with fewer pads."""
-        return tuple(
-            replace(row, left=row.left and row.left - NARROWER, right=row.right and row.right - NARROWER)
-            for side in ("right", "left")
-            for row in (self.padded(side, pads) for pads in lengths if pads > NARROWER)
+    def narrower(self, less: int) -> tuple[Row, ...]:
+        """The batch that is narrower by one of `lengths`: the text of that width, and every shorter one padded to it."""
+        return (
+            self.alone(self.padded("right", less)),
+            *(
+                replace(row, left=row.left and row.left - less, right=row.right and row.right - less)
+                for side in ("right", "left")
+                for row in (self.padded(side, pads) for pads in self.lengths if pads > less)
+            ),
         )
 
 
@@ -238,8 +251,6 @@ def make_probe(subject: Subject, texts: Sequence[str] | None) -> Probe:
     width = max(_LEAST + 1, min(WIDTH, subject.limit))
     if 2 * (len(prefix) + len(suffix)) > width:  # more template than text
         prefix, suffix = (), ()
-    least = _LEAST + len(prefix) + len(suffix)
-    lengths = tuple(n for n in PAD_LENGTHS if width - n >= least) or (1,)
     joined = tuple(i for body in bodies for i in body)
     bodies_out = tuple(_cycle([*body, *joined], width) for body in bodies[:2])
     fill = tuple(dict.fromkeys(joined[::-1]))[:16]
@@ -248,7 +259,7 @@ def make_probe(subject: Subject, texts: Sequence[str] | None) -> Probe:
     decoder: tuple[int, ...] = ()
     if subject.seq2seq and not pooled:
         start = _one_id(getattr(subject.model.config, "decoder_start_token_id", None))
-        decoder = ((joined[0] if start is None else start), *bodies_out[-1][: _DECODER - 1])
+        decoder = ((joined[0] if start is None else start), *bodies_out[-1][: min(_DECODER, width) - 1])
     return Probe(
         layout="prefix" if _guess_causal(subject) and not pooled else "alone",
         pooled=pooled,
@@ -258,7 +269,8 @@ def make_probe(subject: Subject, texts: Sequence[str] | None) -> Probe:
         fill=fill,
         eos=eos,
         width=width,
-        lengths=lengths,
+        least=_LEAST + len(prefix) + len(suffix),
+        ruler=RULER_OF_ONE if subject.one_row_matters else RULER,
         decoder=decoder,
         notes=tuple(notes),
     )

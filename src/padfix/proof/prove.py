@@ -8,7 +8,7 @@ from typing import Any
 
 from padfix.proof import causes, checks, tokenizer_checks
 from padfix.proof.attention import AttentionMap, attention_zero
-from padfix.proof.evidence import Evidence, gather, unpadded
+from padfix.proof.evidence import Evidence, Opening, gather, opening
 from padfix.proof.fingerprint import Fingerprint, fingerprints
 from padfix.proof.generation import generation_kept
 from padfix.proof.probes import ENCODE_ERRORS, TEXTS, Probe, encode_all, make_probe
@@ -24,6 +24,7 @@ class Outputs:
     values: tuple[Any, ...]
     scores: Any
     pad_id: int | None = None
+    opening: Opening | None = None  # stands for the same pass after the write where that gives the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +57,13 @@ def capture(model: Any, tok: Any, *, texts: Sequence[str] | None = None) -> Base
     tied = vocabulary(subject.model).tied
     try:
         with quiet(subject):
-            probe, first = unpadded(subject, make_probe(subject, texts))
+            probe, first = opening(subject, make_probe(subject, texts))
     except ProbeError as problem:
         return Baseline(chosen, encodings, marks, tied, untested=(*unread, _not_run(subject, problem)))
     values = tuple(first.at(n).clone() for n, row in enumerate(first.rows) if row.kind == "full")
-    return Baseline(
-        chosen, encodings, marks, tied, probe, Outputs(values, first.scores, subject.pad_id), unread
-    )
+    kept = Opening.of(first) if probe.layout == "alone" else None  # the other layout runs it again
+    outputs = Outputs(values, first.scores, subject.pad_id, kept)
+    return Baseline(chosen, encodings, marks, tied, probe, outputs, unread)
 
 
 def _encodings(tok: Any, texts: Sequence[str]) -> tuple[tuple[int, ...], ...] | None:
@@ -149,9 +150,7 @@ def _model_checks(
     if pad is None:
         notes.append("pad token: the tokenizer has none, so ordinary ids stood at masked places")
     try:
-        probe, first = unpadded(subject, probe)
-        pooled_as_eos = probe.pooled and pad == subject.eos_id  # its score is asked for once more
-        evidence = gather(subject, probe, first, more=baseline is None and not pooled_as_eos)
+        evidence = gather(subject, probe, before.opening if before is not None else None)
         found = list(_asked(evidence, before, plan, sides, notes))
     except ProbeError as problem:
         return _failed(subject, problem, before is not None, notes)

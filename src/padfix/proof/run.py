@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from padfix.proof.probes import Row
@@ -21,8 +21,9 @@ class Run:
     """The outcome of one pass.
 
     ``values``: one vector per position, ``(rows, positions, width)``: logits, or hidden states where the
-    model has no head per token; None where there is nothing per token but scores. ``vocabulary``: the vectors are logits over the vocabulary. ``scores``:
-    a classifier's ``(rows, labels)``; ``error``: what its pooling raised.
+    model has no head per token; None where there is nothing per token but scores. ``vocabulary``: the vectors
+    are logits over the vocabulary. ``scores``: a classifier's ``(rows, labels)``; ``error``: what its pooling
+    raised. ``hidden``: what entered the output matrix, ``(rows, positions, size)``; None where nothing was seen.
     """
 
     rows: tuple[Row, ...]
@@ -30,6 +31,13 @@ class Run:
     vocabulary: bool
     scores: Any = None
     error: str | None = None
+    hidden: Any = None
+
+    def before_head(self) -> Run:
+        """The same run with the vectors that entered the output matrix: more columns there do not touch them."""
+        return (
+            self if self.hidden is None else replace(self, values=self.hidden, vocabulary=False, hidden=None)
+        )
 
     def of(self, row: Row) -> Any:
         """The vectors of a row's real tokens, ``(tokens, width)``."""
@@ -58,7 +66,8 @@ def forward(subject: Subject, rows: Sequence[Row], fill: Sequence[int], *, posit
     rows = tuple(rows)
     inputs = tensors(subject, rows, fill, positions=positions)
     caught: list[Any] = []
-    handle = _watch_base(subject.model, caught)
+    entered: list[Any] = []
+    handles = [_watch_base(subject.model, caught), _watch_head(subject.model, entered)]
     torch.manual_seed(SEED)  # hashing models (Reformer, YOSO) draw numbers: the same ones each time
     output, error = None, None
     try:
@@ -71,10 +80,15 @@ def forward(subject: Subject, rows: Sequence[Row], fill: Sequence[int], *, posit
         if not caught or subject.head != "classifier":  # only a classifier's pooling may fail and be judged
             raise ProbeError(error) from problem
     finally:
-        if handle is not None:
-            handle.remove()
+        for handle in handles:
+            if handle is not None:
+                handle.remove()
     length = len(rows[0].decoder) + rows[0].decoder_left + rows[0].decoder_right or rows[0].width
-    return _read(subject, rows, output, caught, length, error)
+    run = _read(subject, rows, output, caught, length, error)
+    hidden = entered[0] if len(entered) == 1 and run.vocabulary else None
+    if hidden is not None and hidden.dim() == 3 and hidden.shape[:2] == (len(rows), length):
+        return replace(run, hidden=hidden.detach())
+    return run
 
 
 def tensors(
@@ -122,6 +136,16 @@ def _watch_base(model: Any, caught: list[Any]) -> Any:
     if base is None:
         return None
     return base.register_forward_hook(lambda module, args, output: caught.append(output))
+
+
+def _watch_head(model: Any, entered: list[Any]) -> Any:
+    """Catch what enters the output matrix."""
+    from padfix.read.vocabulary import vocabulary
+
+    head = vocabulary(model).output_module
+    if head is None:
+        return None
+    return head.register_forward_pre_hook(lambda module, args: entered.extend(args[:1]))
 
 
 def _read(

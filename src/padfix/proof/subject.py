@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from padfix.traits import traits_of
+from padfix.traits import table, traits_of
 from padfix.types import Head
 
 # Every name under which a config states the longest row that the model takes.
@@ -66,6 +66,16 @@ class Subject:
     def takes_positions(self) -> bool:
         """True when forward() can be given position ids."""
         return "position_ids" in self.takes
+
+    @property
+    def one_row_matters(self) -> bool:
+        """True where a layer may skip the mask when the batch is a single row (state-space layers)."""
+        return "recurrent" in self.traits and self.takes_positions and self.takes_mask
+
+    @property
+    def pools_on_pad(self) -> bool:
+        """True for a classifier that pools before the first pad, or whose architecture is not known."""
+        return self.head == "classifier" and ("pools-on-pad" in self.traits or self.model_type not in table())
 
     @property
     def low_precision(self) -> bool:
