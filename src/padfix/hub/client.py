@@ -22,7 +22,7 @@ from urllib.parse import urljoin, urlsplit
 
 from padfix.errors import MissingDependencyError, SourceError
 from padfix.hub.errors import HubError, Retry
-from padfix.hub.headers import checked_range, exhausted, line, origin, quota, server_wait
+from padfix.hub.headers import checked_range, exhausted, line, origin, own_headers, quota, server_wait
 
 MAX_HOPS: Final = 5
 RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -100,17 +100,13 @@ class Client:
     ) -> None:
         require_hub()
         from huggingface_hub import constants
-        from huggingface_hub.utils._headers import build_hf_headers
 
         self.endpoint = (endpoint or constants.ENDPOINT).rstrip("/")
         if urlsplit(self.endpoint).scheme not in ("http", "https") or not urlsplit(self.endpoint).hostname:
             raise SourceError(
                 f"{self.endpoint!r} is not the address of a hub; HF_ENDPOINT must be like https://huggingface.co"
             )
-        version = importlib.metadata.version("padfix")
-        self._headers: dict[str, str] = build_hf_headers(
-            token=token, library_name="padfix", library_version=version
-        )
+        self._headers = own_headers(token)
         self.tries, self.pause, self.timeout = max(1, tries), pause, timeout
         self.traffic = Traffic()
         self.stop = threading.Event()  # set: give up waiting, at once

@@ -154,7 +154,7 @@ def _object(
         seen: dict[str, int] = json.loads(b"{" + head[start:stop].rstrip(b", \r\n\t") + b"}")
     except (ValueError, RecursionError):
         return None
-    if not seen or not all(is_id(i) for i in seen.values()):
+    if not seen or max(seen.values()) >= _MOST:  # whole numbers, by the pattern
         return None
     base, trusted = ids_of(max(seen.values()) + 1, {**more, **added}, bound)
     style = _STYLE.match(head, start + (len(head[start:stop]) - len(head[start:stop].lstrip())))
@@ -221,15 +221,21 @@ def ids_of(seen: int, written: Mapping[str, int], bound: int | None) -> tuple[in
 
 
 def fill(seen: Set[int], inside: Mapping[int, str], base: int, gap: bytes, between: bytes) -> list[bytes]:
-    """JSON entries for all ids below ``base`` that were not seen: a written token's string, else filler."""
+    """JSON entries for the ids below ``base`` that were not seen: a written token's string, else filler.
+
+    ``inside``: those strings, by ids below ``base``.
+    """
     entries: list[bytes] = []
     at = 0
-    for i in [*sorted({*(i for i in seen if i < base), *inside}), base]:
-        entries += _filler(at, min(i, base), gap, between)
+    for i in sorted(seen | inside.keys()):
+        if i >= base:
+            break
+        if i > at:  # most are one run from 0
+            entries += _filler(at, i, gap, between)
         if i in inside:
             entries.append(json.dumps(inside[i], ensure_ascii=False).encode() + b":" + gap + str(i).encode())
         at = i + 1
-    return entries
+    return entries + _filler(at, base, gap, between)
 
 
 @functools.lru_cache(maxsize=512)
@@ -238,7 +244,8 @@ def _block(number: int, gap: bytes, between: bytes) -> bytes:
 
 
 def _entries(start: int, stop: int, gap: bytes, between: bytes) -> bytes:
-    return between.join(b'"%s%d":%s%d' % (FILLER.encode(), i, gap, i) for i in range(start, stop))
+    space = gap.decode()  # text is put together in a third of the time that bytes take
+    return between.decode().join([f'"{FILLER}{i}":{space}{i}' for i in range(start, stop)]).encode()
 
 
 def _filler(start: int, stop: int, gap: bytes, between: bytes) -> list[bytes]:

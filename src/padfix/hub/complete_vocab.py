@@ -10,6 +10,7 @@ the part that was not read, cannot be seen.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import json
 import re
@@ -36,7 +37,7 @@ def complete_object(
     """
     last = _end(tail)
     seen = {**_beginning(head), **last}
-    if not seen or not all(is_id(i) for i in seen.values()):
+    if not seen or not is_id(max(seen.values())):  # whole numbers, by the pattern
         return None
     top = max(seen.values()) + 1
     ids = list(last.values())
@@ -44,13 +45,10 @@ def complete_object(
         after = min((i for i in written.values() if i >= top), default=top)
         bound, written = top, written if after == top or placed else {}
     base, trusted = ids_of(top, written, bound)
-    document = b"{" + b", ".join([*_dumped(seen), *fill(set(seen.values()), {}, base, b" ", b", ")]) + b"}"
+    known = json.dumps(seen)[1:-1].encode()
+    document = b"{" + b", ".join([known, *fill(set(seen.values()), {}, base, b" ", b", ")]) + b"}"
     beyond = dict(written) if placed else {text: i for text, i in trusted.items() if i >= base}
     return Completed(document, {**seen, **beyond}, settled=False)
-
-
-def _dumped(seen: Mapping[str, int]) -> list[bytes]:
-    return [json.dumps(text).encode() + b": " + str(i).encode() for text, i in seen.items()]
 
 
 def _beginning(head: bytes) -> dict[str, int]:
@@ -103,7 +101,7 @@ def complete_pieces(
         return None
     settings = _settings(tail)
     base, trusted = ids_of(n, written, bound)
-    rest = b"".join(_piece(f"{FILLER}{i}".encode()) for i in range(n, base))
+    rest = b"".join(_fillers(at, min(base, at + _BLOCK)) for at in range(n, base, _BLOCK))
     beyond = {text: i for text, i in trusted.items() if i >= base}
     return Completed(
         head[:cut] + rest + (settings or _NO_NAMES), beyond, below=n, settled=False, named=bool(settings)
@@ -122,6 +120,7 @@ def declared_pieces(written: Mapping[str, int], bound: int | None) -> Completed 
     return dataclasses.replace(made, known=trusted, below=0, headed=False)
 
 
+_BLOCK: Final = 4096
 _SHORT: Final = 100  # bytes of a piece whose length is one byte
 _NONE: Final = b"\xff" * 9 + b"\x01"  # -1 as a varint
 # trainer settings that name no unk, bos, eos or pad
@@ -131,6 +130,11 @@ _NO_NAMES: Final = b"\x12\x30" + b"".join(bytes((key, 2)) + _NONE for key in (0x
 def _piece(text: bytes) -> bytes:
     inner = b"\x0a" + bytes([len(text)]) + text + b"\x15" + struct.pack("<f", -99.0)
     return b"\x0a" + bytes([len(inner)]) + inner
+
+
+@functools.lru_cache(maxsize=64)
+def _fillers(start: int, stop: int) -> bytes:
+    return b"".join(_piece(f"{FILLER}{i}".encode()) for i in range(start, stop))
 
 
 def _whole_pieces(head: bytes) -> tuple[int, int]:

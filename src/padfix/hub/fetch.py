@@ -8,6 +8,7 @@ second cannot, so a file in LFS is two. A server that has no such address is ask
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -66,13 +67,8 @@ class Fetcher:
         """A whole file of at most ``limit`` bytes, verified against its length and hash."""
         size = file.size
         self._spend(file, size if size is not None else min(limit, _UNSIZED))
-        data = self.cache.get(file.digest, None) if self.cache and file.digest else None
-        if data is None:
-            bound = size if size is not None else min(limit, self.n_bytes or limit)
-            data = self._get(file, limit=bound, check=_Whole(file)).body
-            if self.cache and file.digest:
-                self.cache.put(file.digest, None, data)
-        return data
+        bound = size if size is not None else min(limit, self.n_bytes or limit)
+        return self._cached(file, None, bound, lambda: self._get(file, limit=bound, check=_Whole(file)).body)
 
     def part(self, file: RemoteFile, start: int, length: int) -> bytes:
         """``length`` bytes from ``start``. Their hash cannot be checked; length and place are."""
@@ -81,22 +77,34 @@ class Fetcher:
         if length == 0:
             return b""
         self._spend(file, length)
-        data = self.cache.get(file.digest, (start, length)) if self.cache and file.digest else None
-        if data is None:
-            what = f"{self.spec}: {file.name}"
-            check = _looks_like_json if start == 0 and file.name.endswith(".json") else None
-            answer = self._get(file, limit=MOST, start=start, length=length, check=check)
-            if answer.total is not None and file.size is not None and answer.total != file.size:
-                raise HubError(
-                    "broken-answer", f"{what}: has {answer.total:,} bytes, and {file.size:,} by the file list"
-                )
-            data = answer.body
-            if self.cache and file.digest:
-                self.cache.put(file.digest, (start, length), data)
+        data = self._cached(file, (start, length), length, lambda: self._ranged(file, start, length))
         if file.size is not None and len(data) != length:
             raise HubError(
                 "broken-answer", f"{self.spec}: {file.name}: {len(data):,} bytes where {length:,} belong"
             )
+        return data
+
+    def _ranged(self, file: RemoteFile, start: int, length: int) -> bytes:
+        check = _looks_like_json if start == 0 and file.name.endswith(".json") else None
+        answer = self._get(file, limit=MOST, start=start, length=length, check=check)
+        if answer.total is not None and file.size is not None and answer.total != file.size:
+            raise HubError(
+                "broken-answer",
+                f"{self.spec}: {file.name}: has {answer.total:,} bytes, and {file.size:,} by the file list",
+            )
+        return answer.body
+
+    def _cached(
+        self, file: RemoteFile, part: tuple[int, int] | None, n_bytes: int, fetch: Callable[[], bytes]
+    ) -> bytes:
+        """Content from the cache, else fetched and kept; of several that want the same, one fetches."""
+        if self.cache is None or file.digest is None:
+            return fetch()
+        with self.cache.alone(file.digest, n_bytes):
+            data = self.cache.get(file.digest, part)
+            if data is None:
+                data = fetch()
+                self.cache.put(file.digest, part, data)
         return data
 
     def _spend(self, file: RemoteFile, n_bytes: int) -> None:

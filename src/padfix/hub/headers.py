@@ -1,16 +1,43 @@
-"""What the headers of a hub's answers say: ranges, waits, quotas, origins; each value is distrusted."""
+"""What a request's headers say, and those of a hub's answers: ranges, waits, quotas, origins; none is trusted."""
 
 from __future__ import annotations
 
+import importlib.metadata
+import platform
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urlsplit
 
+from padfix.errors import SourceError
 from padfix.hub.errors import HubError, Retry
 
 _LINE: Final = 200  # characters of a server's message that are shown
+
+
+def own_headers(token: str | bool | None) -> dict[str, str]:
+    """Who asks, and the token from where huggingface_hub keeps it.
+
+    huggingface_hub's own function for this first asks the hub which coding agents there are, once a day: a
+    request that no audit needs.
+    """
+    from huggingface_hub import constants, get_token
+
+    if token is None and not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
+        token = get_token()
+    elif token is True:
+        token = get_token()
+        if token is None:
+            raise SourceError("no token is stored here; `hf auth login` stores one, and so does HF_TOKEN")
+    agent = "; ".join(
+        f"{name}/{importlib.metadata.version(package)}"
+        for name, package in (("padfix", "padfix"), ("hf_hub", "huggingface_hub"))
+    )
+    headers = {"user-agent": f"{agent}; python/{platform.python_version()}"}
+    if isinstance(token, str) and token:
+        headers["authorization"] = f"Bearer {token}"
+    return headers
 
 
 def checked_range(header: str, what: str, start: int, length: int) -> int | None:

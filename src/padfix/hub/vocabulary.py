@@ -45,6 +45,7 @@ class Wanted:
     bound: int | None = None
     named: bool = True  # False: which special tokens there are is said by the sentencepiece model
     read: dict[End, bytes] = field(default_factory=dict)
+    _made: dict[int, Completed | None] = field(default_factory=dict, repr=False)  # by how many ends were read
 
     @classmethod
     def of(cls, source: str, names: Collection[str], files: Mapping[str, Mapping[str, Any]]) -> Wanted | None:
@@ -111,6 +112,11 @@ class Wanted:
 
     def completed(self) -> Completed | None:
         """The file made whole of what was read."""
+        if len(self.read) not in self._made:
+            self._made[len(self.read)] = self._complete()
+        return self._made[len(self.read)]
+
+    def _complete(self) -> Completed | None:
         head, tail = self.read.get("head", b""), self.read.get("tail", b"")
         if self.file.endswith(".model"):
             return complete_pieces(head, tail, self.written, self.bound)
