@@ -46,6 +46,8 @@ class Handler(Api):
             return self.send(200, {"errors": [], "warnings": []})
         if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/safetensors-metadata/.*", path):
             return self.error(404, "EntryNotFound", "not served here")
+        if path.startswith("/api/resolve-cache/") and not self.hub.resolve_cache:
+            return self.error(404, None, "Not found")
         if match := re.fullmatch(r"/api/resolve-cache/models/([^/]+(?:/[^/]+)?)/([0-9a-f]{40})/(.+)", path):
             return self.resolve(match[1], match[2], unquote(match[3]), cached=True)
         if path.startswith("/api/models/"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import pytest
+
 from padfix.hub.cache import BlobCache, default_folder
 
 DIGEST = "a" * 40
@@ -42,6 +44,19 @@ def test_many_writers(tmp_path: Path) -> None:
         thread.join()
     assert cache.get(DIGEST, None) == b"x" * 100_000
     assert len([p for p in tmp_path.rglob("*") if p.is_file()]) == 1
+
+
+def test_no_disk_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One audit adds no more than its bound, and nothing where little is left on the disk."""
+    monkeypatch.setattr("padfix.hub.cache._MOST", 250)
+    cache = BlobCache(tmp_path)
+    for key in "abcd":
+        cache.put(key * 40, None, b"x" * 100)
+    assert [cache.get(key * 40, None) is not None for key in "abcd"] == [True, True, False, False]
+    monkeypatch.setattr("padfix.hub.cache._FREE", 2**60)
+    other = BlobCache(tmp_path)
+    other.put("e" * 40, None, b"x")
+    assert other.get("e" * 40, None) is None
 
 
 def test_unwritable(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,10 @@ from server import Running
 from test_local_hub import synthetic
 
 from padfix.errors import SourceError
+from padfix.hub.cache import BlobCache
 from padfix.hub.client import Client
 from padfix.hub.errors import LEFT_OUT, HubError
-from padfix.hub.fetch import NotRead
+from padfix.hub.fetch import Fetcher, NotRead
 from padfix.hub.file_list import RemoteFile, fetch_listing, parse_listing, split_name
 from padfix.hub.source import BYTES, REQUESTS, HubSource
 from padfix.hub.state import hub_findings, hub_state
@@ -152,6 +154,60 @@ def test_sharded_weights_within_the_budget(hub: Running) -> None:
     assert hub_state(source).input_rows == 512
 
 
+def test_a_small_file_is_one_request(hub: Running) -> None:
+    """The address that a hub redirects to is asked at once, with the query that its own redirect has."""
+    client = Client(hub.url, False)
+    hub_state(HubSource(client, synthetic("sharded"), requests=None, n_bytes=None))
+    kinds = hub.stats()["kinds"]
+    assert client.direct is True
+    assert kinds["api"] == 1
+    assert kinds["resolve"] == kinds["cdn"]  # only files in LFS are redirected
+    assert client.traffic.tries + client.traffic.hops == sum(kinds.values())
+    assert set(kinds) == {"api", "cache", "resolve", "cdn"}  # nothing that huggingface_hub asks for itself
+
+
+def test_a_server_without_that_address(hub: Running) -> None:
+    """A server that gives small files itself is asked the usual way from then on, and loses one request for it."""
+    hub.set(resolve_cache=False)
+    client = Client(hub.url, False)
+    states = [hub_state(HubSource(client, synthetic(kind))) for kind in ("bert", "t5")]
+    kinds = hub.stats()["kinds"]
+    assert client.direct is False
+    assert kinds["cache"] + kinds["api"] == 1 + len(states)
+    hub.set(resolve_cache=True)
+    assert states == [
+        hub_state(HubSource(Client(hub.url, False), synthetic(kind))) for kind in ("bert", "t5")
+    ]
+
+
+def test_a_signed_address_serves_again(hub: Running) -> None:
+    """The second range of a file in LFS goes to the hub's storage at once."""
+    source = HubSource(Client(hub.url, False), synthetic("sharded"), requests=None, n_bytes=None)
+    file = next(f for f in source.listing.files.values() if f.name.endswith(".safetensors"))
+    fetcher = Fetcher(Client(hub.url, False), "x", source.listing)
+    hub.reset()
+    assert fetcher.cost(file) == 2
+    fetcher.part(file, 0, 8)
+    assert fetcher.cost(file) == 1
+    fetcher.part(file, 8, 8)
+    assert hub.stats()["kinds"] == {"resolve": 1, "cdn": 2}
+
+
+def test_one_download_for_many(hub: Running, tmp_path: Path) -> None:
+    """Repositories that share a large file download it once, also when they are audited at the same time."""
+    if CORPUS is None:
+        pytest.skip("no corpus: set PADFIX_CORPUS")
+    listing = fetch_listing(Client(hub.url, False), "gpt2/gpt2-lenml")
+    file = listing.files["tokenizer.json"]
+    cache = BlobCache(tmp_path)
+    hub.reset()
+    with ThreadPoolExecutor(8) as pool:
+        fetchers = [Fetcher(Client(hub.url, False), "x", listing, cache) for _ in range(8)]
+        found = list(pool.map(lambda f: f.whole(file, file.size or 0), fetchers))
+    assert len(set(found)) == 1
+    assert hub.stats()["kinds"] == {"cache": 1}
+
+
 def test_not_read_is_not_absent(hub: Running) -> None:
     """A budget of two requests leaves files unread; asking for one says so and does not spend more."""
     hub.reset()
@@ -160,7 +216,7 @@ def test_not_read_is_not_absent(hub: Running) -> None:
         source.read("tokenizer.json", 10**6)
     with pytest.raises(HubError, match="is not in the repository"):
         source.read("nothing.json", 10**6)
-    assert hub.stats()["kinds"].get("resolve", 0) <= 1
+    assert sum(hub.stats()["kinds"].values()) <= 2
 
 
 @pytest.mark.parametrize(
