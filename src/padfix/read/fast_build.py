@@ -65,8 +65,9 @@ def build_5(files: TokenizerFiles, name: str) -> Built:
         args.extras, args.extras_key = extra_from_model, "additional_special_tokens"
     rule = "extras_rule_map" if args.extras_key == "additional_special_tokens" else "extras_rule"
     extras = combine(record, args.extras, str(record.get(rule, "given")))
-    add_declared(backend, args, roles, extras)
     around = template_of(record, args, roles, file)
+    _refuse_unbuildable(backend, record, around, roles, name, files.source)
+    add_declared(backend, args, roles, extras, "5")
     if name == "WhisperTokenizer":
         around = _whisper(args, roles)
     told = file is None and ("add_bos_token" in args.raw or "add_eos_token" in args.raw)
@@ -131,13 +132,15 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
         converting = defaults.tokenizer_class("4", slow) or {}  # whose own tokens then win (RemBERT's [PAD])
         given = {role: text for role, text in converting.get("roles", {}).items() if role in ROLES}
         own = {**record["roles"], **given}
-        record = {**record, "normalized": converting.get("kept_normalized", {}), "roles": own}
+        extra = record.get("extras") or converting.get("extras", ())  # Herbert's
+        flags = converting.get("kept_normalized", {})
+        record = {**record, "normalized": flags, "roles": own, "extras": extra}
     if str(record.get("extras_rule", "")).startswith("refused") and args.extras is not None:
         raise SourceError(f"{files.source}: transformers 4's {name} cannot take additional_special_tokens")
     filled = fill(args, record, block)
     roles = {role: token for role, token in filled.items() if token.text}  # 4 forgets empty ones
     extras = combine(record, args.extras, str(record.get("extras_rule", "given")))
-    add_declared(backend, args, roles, extras)
+    add_declared(backend, args, roles, extras, "4")
     around = template_of(record, args, roles, file)
     if around is not None and name in _ASKS:
         around = _bos_eos(args, roles, bos=name != "GPTNeoXTokenizerFast")
@@ -176,6 +179,24 @@ def _refuse_incomplete(args: Arguments, record: Mapping[str, Any], name: str, so
     missing = [argument for argument in record.get("requires", ()) if argument not in args.raw]
     if missing:
         raise SourceError(f"{source}: its class {name} needs {', '.join(missing)} in tokenizer_config.json")
+
+
+def _refuse_unbuildable(
+    backend: Backend,
+    record: Mapping[str, Any],
+    around: Around | None,
+    roles: Mapping[str, Added],
+    name: str,
+    source: str,
+) -> None:
+    """Tokens that a class of transformers 5 looks up in the vocabulary before it adds any."""
+    first = record["rebuilds"] and record.get("template") == "file" and around is not None
+    wanted = [w for side in around or () for w in side if isinstance(w, str)] if first else []
+    if name == "PegasusTokenizer" and "unk_token" in roles:
+        wanted.append(roles["unk_token"].text)
+    for text in wanted:
+        if backend.get(text) is None:
+            raise SourceError(f"{source}: its class {name} needs {text[:40]!r} in the vocabulary")
 
 
 def _refuse_missing(args: Arguments, roles: Mapping[str, Added], name: str, source: str) -> None:

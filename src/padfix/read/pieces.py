@@ -63,8 +63,7 @@ def slow_components(slow: str, args: Arguments) -> dict[str, Any]:
     """The backend that transformers 4 converts a slow tokenizer with a vocabulary file to."""
     lower = bool(args.raw.get("do_lower_case", True))
     if slow in BERT_LIKE:
-        unk = args.roles.get("unk_token")
-        model = {"type": "WordPiece", "unk_token": unk.text if unk else "[UNK]"}
+        model = {"type": "WordPiece", "unk_token": _text(args, "unk_token", "[UNK]")}
         return {"normalizer": {"type": "BertNormalizer", "lowercase": lower}, "model": model}
     if slow in ("OpenAIGPTTokenizer", "HerbertTokenizer"):
         lowercase = slow == "OpenAIGPTTokenizer"
@@ -80,8 +79,17 @@ def slow_components(slow: str, args: Arguments) -> dict[str, Any]:
         else {}
     )
     pre = {"type": "ByteLevel"} if slow in _BYTE_LEVEL else {}
-    unk = "<|endoftext|>" if slow == "CLIPTokenizer" else None  # type: ignore[assignment]
-    return {"normalizer": normalizer, "pre_tokenizer": pre, "model": {"type": "BPE", "unk_token": unk}}
+    own_unk = {"CLIPTokenizer": "<|endoftext|>", "MarkupLMTokenizer": _text(args, "unk_token", "<unk>")}
+    return {
+        "normalizer": normalizer,
+        "pre_tokenizer": pre,
+        "model": {"type": "BPE", "unk_token": own_unk.get(slow)},
+    }
+
+
+def _text(args: Arguments, role: str, default: str) -> str:
+    token = args.roles.get(role)
+    return default if token is None else token.text
 
 
 def build(

@@ -112,6 +112,13 @@ class PythonBackend(Backend):
             self._tokens[token_id] = Added(token.text, True, token.normalized)
             self._top = max(self._top, token_id)
 
+    def remove(self, text: str) -> None:
+        """Take an added token out again."""
+        token_id = self._ids.pop(text, None)
+        if token_id is not None:
+            self._tokens.pop(token_id, None)
+            self._top = max(self._tokens, default=-1)
+
     @property
     def holes(self) -> int:
         """Ids below the highest that no string has."""
@@ -147,6 +154,10 @@ def build_python(files: TokenizerFiles, name: str, major: str) -> Built:
     backend.place(_own(name, args, roles))
     backend.place(args.added)
     backend.append([*roles.values(), *extras])
+    if name == "CpmAntTokenizer":  # the file's names for a space and a line break are no tokens
+        for role in ("space_token", "line_token"):
+            if role in roles:
+                backend.remove(roles[role].text)
     if major == "5":
         # tokens that were declared special beyond the named ones
         named = {t.text for t in (*roles.values(), *extras)}

@@ -175,11 +175,11 @@ def _around(built: Built) -> tuple[frozenset[int], int]:
 
 
 def _placed(built: Built, entry: str | int) -> int | None:
-    """The id of a token that a class puts around a text: unk's where the vocabulary lacks it."""
+    """The id of a token that a class puts around a text: unk's where a Rust backend's vocabulary lacks it."""
     if isinstance(entry, int):
         return entry
     found = built.backend.get(entry)
-    unk = built.roles.get("unk_token")
+    unk = built.roles.get("unk_token") if built.kind == "tokenizers" else None
     return built.backend.get(unk.text) if found is None and unk is not None else found
 
 

@@ -301,17 +301,26 @@ def fill(args: Arguments, record: Mapping[str, Any], block: Mapping[str, Any]) -
     return roles
 
 
-def add_declared(backend: Backend, args: Arguments, roles: Mapping[str, Added], extras: list[Added]) -> None:
-    """The tokens that ``__init__`` adds: declared ones by id, then the named ones, then the unnamed."""
+def add_declared(
+    backend: Backend, args: Arguments, roles: Mapping[str, Added], extras: list[Added], major: str
+) -> None:
+    """The tokens that ``__init__`` adds: declared ones by id, then the named ones, then the unnamed.
+
+    transformers 4 compares strings with token objects, which are never equal: a token that is more than a string
+    is added again, with its own flags, though the backend has it. In 5 only named tokens become special by it.
+    """
     present = backend.tokens
     tokens = [t for _, t in sorted(args.added.items()) if present.get(t.text) != t]
-    seen = {*present, *(t.text for t in tokens)}
+    declared = {t.text for t in tokens}
+    seen = {*present, *declared}
+    special = {t.text for t in ((*roles.values(), *extras) if major == "4" else roles.values())}
     for token in (*roles.values(), *extras):
-        if token.text not in seen:
+        again = major == "4" and not token.plain and token.text not in declared
+        if again or token.text not in seen:
             seen.add(token.text)
-            tokens.append(token.as_special())
-    named = {t.text for t in roles.values()}
-    backend.add(t.as_special() if t.text in named else t for t in tokens)
+            declared.add(token.text)
+            tokens.append(token)
+    backend.add(t.as_special() if t.text in special else t for t in tokens)
 
 
 def block_of(file: TokenizerJson | None) -> Mapping[str, Any]:
