@@ -6,7 +6,7 @@ Everything is *read -> state -> strategy -> plan -> write -> prove*.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from padfix.errors import VerificationError
@@ -92,7 +92,14 @@ def ensure_pad(
         raise ValueError(f"verify must be True, False or 'warn', found {verify!r}")
     verify = verify if verify == "warn" else bool(verify)  # 1 is as strict as True
     texts = _texts(texts)
-    before, wanted = _planned(model, tok, strategy, pad_token, init, multiple_of)
+
+    from padfix.read.live import inspect as read
+    from padfix.read.live import text_tokenizer
+    from padfix.read.live_tokenizer import tokens_of
+
+    tokenizer = text_tokenizer(tok)
+    tokens = tokens_of(tokenizer)
+    before, wanted = _planned(model, tok, strategy, pad_token, init, multiple_of, tokens)
     if dry_run:
         return PadReport(before, wanted.project(before), wanted, None, _findings(before), False, dry_run=True)
     if not wanted:
@@ -112,7 +119,7 @@ def ensure_pad(
         verdict = _prove(model, tok, baseline, wanted, texts) if verify else None
         if verdict is not None and not verdict and verify is True:
             raise _refusal(verdict, wanted)
-        after = inspect(model, tok)
+        after = read(model, tok, tokens=tokens_of(tokenizer, earlier=tokens))
     except BaseException:
         transaction.rollback()
         raise
@@ -187,12 +194,18 @@ def _sides(sides: Any) -> tuple[Side, ...]:
 
 
 def _planned(
-    model: Any, tok: Any, strategy: str, pad_token: str | None, init: Init | None, multiple_of: int | None
+    model: Any,
+    tok: Any,
+    strategy: str,
+    pad_token: str | None,
+    init: Init | None,
+    multiple_of: int | None,
+    tokens: Mapping[str, int] | None = None,
 ) -> tuple[PadState, Plan]:
     from padfix import strategies
     from padfix.read.live import inspect as read
 
-    state = read(model, tok, wanted=pad_token, measure_mean=init == "mean")
+    state = read(model, tok, wanted=pad_token, measure_mean=init == "mean", tokens=tokens)
     return state, strategies.plan(state, strategy, pad_token=pad_token, init=init, multiple_of=multiple_of)
 
 

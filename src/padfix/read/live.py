@@ -9,11 +9,12 @@ from typing import Any
 from padfix.candidates import assess, emits_unk
 from padfix.errors import PadfixError
 from padfix.read.heads import head_of
-from padfix.read.tables import backend_table, part_json, parts, python_table, template_ends_with
+from padfix.read.live_tokenizer import is_fast, tokenizer_facts, tokens_of
+from padfix.read.tables import backend_table, python_table, template_ends_with
 from padfix.read.uses import live_uses
 from padfix.read.vocabulary import Vocabulary, vocabulary, weight_of
 from padfix.traits import traits_of
-from padfix.types import ABSENT, BackendPadding, BadValue, ConfigId, PadRow, PadState, Token
+from padfix.types import ABSENT, BadValue, ConfigId, PadRow, PadState, Token
 
 _MODALITY_CONFIGS = (
     "vision",
@@ -37,18 +38,25 @@ _OWN_IDS = ("pad_token_id", "eos_token_id", "bos_token_id", "unk_token_id")
 _MAX_DEPTH = 4
 
 
-def inspect(model: Any, tok: Any, *, wanted: str | None = None, measure_mean: bool = False) -> PadState:
+def inspect(
+    model: Any,
+    tok: Any,
+    *,
+    wanted: str | None = None,
+    measure_mean: bool = False,
+    tokens: Mapping[str, int] | None = None,
+) -> PadState:
     """Every fact about padding that live objects hold. Nothing is changed.
 
     ``model`` may be None, ``tok`` a tokenizer or a processor. ``wanted`` is a token string to look up as
-    well, ``measure_mean`` compares the pad's row with the mean of all others (one pass over the matrix).
+    well, ``measure_mean`` compares the pad's row with the mean of all others (one pass over the matrix),
+    ``tokens`` is what `tokens_of` gave where that was read already.
     Raises `PadfixError` where the objects are not what they should be.
     """
     tokenizer = text_tokenizer(tok)
-    vocab: dict[Any, int] = tokenizer.get_vocab()
-    if None in vocab:  # MLuke without its model file
-        vocab = {text: i for text, i in vocab.items() if text is not None}
-    state = _tokenizer_facts(tokenizer, vocab)
+    vocab = tokens_of(tokenizer) if tokens is None else tokens
+    fast = is_fast(tokenizer)
+    state = tokenizer_facts(tokenizer, vocab)
     declared: Token | None = None
     if model is not None:
         inner, wrappers = unwrap(model)
@@ -56,14 +64,14 @@ def inspect(model: Any, tok: Any, *, wanted: str | None = None, measure_mean: bo
         value = state.text_pad_id
         if isinstance(value, int) and value >= 0 and (state.pad is None or state.pad.id != value):
             declared = next((Token(text, i) for text, i in vocab.items() if i == value), None)
-    table = backend_table(tokenizer, vocab) if _is_fast(tokenizer) else python_table(tokenizer, vocab)
+    table = backend_table(tokenizer, vocab) if fast else python_table(tokenizer, vocab)
     end = template_ends_with(tokenizer)
     return dataclasses.replace(
         state,
         unk_emitted=None if state.unk is None else emits_unk(table),
         appends_eos=None if end is None or state.eos is None else end == state.eos.id,
         pad_uses=live_uses(tokenizer, table, state.pad)
-        if state.pad is not None and state.pad.id is not None and _is_fast(tokenizer)
+        if state.pad is not None and state.pad.id is not None and fast
         else None,
         candidates=assess(
             table,
@@ -122,127 +130,6 @@ def unwrap(model: Any) -> tuple[Any, tuple[str, ...]]:
     raise PadfixError(
         f"expected a transformers PreTrainedModel (or one inside PEFT, torch.compile or DDP), found "
         f"{type(model).__module__}.{type(model).__qualname__}; pass the model itself, or None for the tokenizer alone"
-    )
-
-
-def _is_fast(tokenizer: Any) -> bool:
-    return bool(getattr(tokenizer, "is_fast", False)) and hasattr(tokenizer, "backend_tokenizer")
-
-
-# --- the tokenizer ----------------------------------------------------------------------------------
-
-
-def _tokenizer_facts(tokenizer: Any, vocab: Mapping[str, int]) -> PadState:
-    ids = set(vocab.values())
-    top = max(ids, default=-1)
-    fast = _is_fast(tokenizer)
-    holes = top + 1 - len(ids)
-    side = getattr(tokenizer, "padding_side", "right")
-    return PadState(
-        source=str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__),
-        live=True,
-        tokenizer_class=type(tokenizer).__name__,
-        pad=_special(tokenizer, "pad_token", vocab),
-        eos=_special(tokenizer, "eos_token", vocab),
-        unk=_special(tokenizer, "unk_token", vocab),
-        bos=_special(tokenizer, "bos_token", vocab),
-        specials=tuple(_other_specials(tokenizer, vocab)),
-        n_tokens=len(tokenizer),
-        max_id=top if ids else None,
-        holes=holes,
-        next_id=_next_id(tokenizer, vocab, top, holes, fast),
-        padding_side="left" if side == "left" else "right",
-        pad_settable=_settable(tokenizer),
-        serializable=_serializable(tokenizer, fast),
-        chat_template=bool(getattr(tokenizer, "chat_template", None)),
-        backend_padding=_backend_padding(tokenizer) if fast else None,
-    )
-
-
-def special_text(tokenizer: Any, name: str) -> str | None:
-    """The string of a named special token, or None; never a warning, whatever the class does.
-
-    transformers 4.57 logs an error when an unset token is read through the attribute, so the maps are
-    asked first; ChatGLM-like classes answer only through a property of their own.
-    """
-    own = getattr(type(tokenizer), name, None)
-    if isinstance(own, property):
-        try:
-            value = getattr(tokenizer, name)
-        except AttributeError:
-            value = None
-    else:
-        value = (getattr(tokenizer, "special_tokens_map", None) or {}).get(name)
-    return None if value is None else str(value)
-
-
-def _special(tokenizer: Any, name: str, vocab: Mapping[str, int]) -> Token | None:
-    text = special_text(tokenizer, name)
-    if text is None:
-        return None
-    if text in vocab:
-        return Token(text, vocab[text])
-    # convert_tokens_to_ids would answer with the unk id (the pad silently becomes unk)
-    return Token(text, None)
-
-
-def _other_specials(tokenizer: Any, vocab: Mapping[str, int]) -> Iterator[tuple[str, Token]]:
-    known = {"pad_token", "eos_token", "unk_token", "bos_token"}
-    for name, value in sorted((getattr(tokenizer, "special_tokens_map", None) or {}).items()):
-        if name in known:
-            continue
-        if isinstance(value, (list, tuple)):
-            for text in map(str, value):
-                yield "additional", Token(text, vocab.get(text))
-        else:
-            yield name.removesuffix("_token"), Token(str(value), vocab.get(str(value)))
-
-
-def _next_id(tokenizer: Any, vocab: Mapping[str, int], top: int, holes: int, fast: bool) -> int | None:
-    """The id that a new token has after save and reload.
-
-    Without holes it is ``max_id + 1``. With holes the in-memory id (``max_id + 1``, 100277 for cl100k) is
-    not the one a reload gives (100261), so a copy of the backend goes through its JSON form.
-    """
-    if holes == 0:
-        return top + 1
-    if not fast:
-        return len(vocab) if len(vocab) > top else None
-    from tokenizers import AddedToken, Tokenizer
-
-    probe = "<|padfix-probe|>"
-    copy = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    copy.add_special_tokens([AddedToken(probe, special=True, normalized=False)])
-    again = Tokenizer.from_str(copy.to_str())
-    new: int | None = again.token_to_id(probe)
-    return None if new is None or new in vocab.values() else new
-
-
-def _settable(tokenizer: Any) -> bool:
-    own = getattr(type(tokenizer), "pad_token", None)
-    return not (isinstance(own, property) and own.fset is None)
-
-
-def _serializable(tokenizer: Any, fast: bool) -> bool:
-    if not fast:
-        return hasattr(tokenizer, "save_vocabulary")
-    backend = tokenizer.backend_tokenizer
-    # a custom Python pre-tokenizer, normaliser or decoder cannot be written to JSON
-    built = (backend.normalizer, backend.pre_tokenizer, backend.post_processor, backend.decoder)
-    return not any(
-        part.get("type") == "Custom" for component in built for part in parts(part_json(component))
-    )
-
-
-def _backend_padding(tokenizer: Any) -> BackendPadding | None:
-    padding = tokenizer.backend_tokenizer.padding
-    if not padding:
-        return None
-    return BackendPadding(
-        pad_id=padding["pad_id"],
-        pad_token=padding["pad_token"],
-        direction=padding["direction"],
-        fixed_length=padding.get("length"),
     )
 
 

@@ -7,7 +7,10 @@ ones or zero.
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import mmap
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,15 +20,19 @@ from padfix.errors import StrategyError
 from padfix.write.journal import Journal
 from padfix.write.survey import LOAD_FIRST, Growth, Init, Table, unwritable
 
-_CHUNK = 2**19
-"""Numbers handled at a time: 2 MiB in fp32, which stay in the cache for copy and sum.
+_CHUNK = 2**18
+"""Numbers handled at a time: 1 MiB in fp32, which stays in the cache for copy and sum.
 ``.mean(0, dtype=torch.float32)`` of a whole 128256 x 4096 matrix would take 2 GiB."""
 
-_LANES = 8
-"""Parts that a matrix is summed in, whatever the number of cores: the same mean on every rank."""
+_LANES = 32
+"""Parts that a large matrix is summed in, whatever the number of cores: the same mean on every rank. So many, that
+a core which another job holds up keeps the others waiting for a small part only."""
 
 _SMALL = 2**20
-"""Up to so many numbers, threads cost more than they save."""
+"""Up to so many numbers, threads and parts cost more than they save."""
+
+_MADV_POPULATE_WRITE = 23
+"""From Linux's <asm-generic/mman-common.h>; Python's mmap module does not name it."""
 
 
 def grow(growth: Growth, journal: Journal) -> tuple[Fingerprint, ...]:
@@ -105,6 +112,24 @@ def _grown(table: Table) -> tuple[Any, Any]:
     return data, mean
 
 
+def _touch(piece: Any) -> None:
+    """Let Linux (5.14 or later) map the pages of contiguous CPU memory in one call; elsewhere nothing happens.
+
+    1 GiB of fresh memory is 262144 page faults of 4 KiB: 0.45 s of the 0.54 s of processor time that a plain copy
+    takes, and 0.08 s less with a call per MiB. Pages of 2 MiB would be faster still where the memory is at hand, and
+    took three times as long as small ones in a virtual machine whose host takes back what lies idle.
+    """
+    first = -(-piece.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+    end = (piece.data_ptr() + piece.numel() * piece.element_size()) // mmap.PAGESIZE * mmap.PAGESIZE
+    if end > first:
+        _libc().madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), _MADV_POPULATE_WRITE)
+
+
+@functools.cache
+def _libc() -> Any:
+    return ctypes.CDLL(None)
+
+
 def _pass(matrix: Any, copy_to: Any = None) -> Any:
     """The mean over dimension 0 in fp32 (fp64 for fp64); on the way, copy the rows.
 
@@ -116,36 +141,47 @@ def _pass(matrix: Any, copy_to: Any = None) -> Any:
     wide = torch.float64 if matrix.dtype == torch.float64 else torch.float32
     rows = len(matrix)
     step = max(1, _CHUNK // max(1, matrix[:1].numel()))
+    lanes = _LANES if matrix.numel() > _SMALL else 1
+    # allocated here, since a small result above freed blocks would keep those from the next lane
+    totals = torch.zeros((lanes, *matrix.shape[1:]), dtype=wide, device=matrix.device)
 
-    def lane(number: int) -> Any:
+    def lane(number: int) -> None:
         with torch.inference_mode(False), torch.no_grad():  # both are set per thread
-            total = torch.zeros(matrix.shape[1:], dtype=wide, device=matrix.device)
-            buffer = torch.empty((min(step, rows), *matrix.shape[1:]), dtype=wide, device=matrix.device)
-            last = rows * (number + 1) // _LANES
-            for start in range(rows * number // _LANES, last, step):
+            sums = torch.zeros((min(step, rows), *matrix.shape[1:]), dtype=wide, device=matrix.device)
+            buffer = torch.empty_like(sums)
+            last = rows * (number + 1) // lanes
+            for start in range(rows * number // lanes, last, step):
                 stop = min(start + step, last)
                 piece = matrix[start:stop]
                 if copy_to is not None:
-                    copy_to[start:stop].copy_(piece)
-                total.add_(buffer[: stop - start].copy_(piece).sum(0))
-            return total
+                    target = copy_to[start:stop]
+                    if fresh:
+                        _touch(target)
+                    target.copy_(piece)
+                sums[: stop - start].add_(buffer[: stop - start].copy_(piece))
+            totals[number] = sums.sum(0)
 
+    fresh = (
+        copy_to is not None
+        and sys.platform == "linux"
+        and copy_to.device.type == "cpu"
+        and copy_to.is_contiguous()
+        and lanes > 1
+    )
     threads = torch.get_num_threads() if matrix.device.type == "cpu" else 1
     try:
         if threads > 1:
             torch.set_num_threads(1)
-        if threads > 1 and matrix.numel() > _SMALL:
-            with ThreadPoolExecutor(min(threads, _LANES)) as pool:
-                totals = list(pool.map(lane, range(_LANES)))
+        if min(threads, lanes) > 1:
+            with ThreadPoolExecutor(min(threads, lanes)) as pool:
+                list(pool.map(lane, range(lanes)))
         else:
-            totals = [lane(number) for number in range(_LANES)]
+            for number in range(lanes):
+                lane(number)
     finally:
         if threads > 1:
             torch.set_num_threads(threads)
-    total = totals[0]
-    for other in totals[1:]:
-        total.add_(other)
-    return total / max(rows, 1)
+    return totals.sum(0) / max(rows, 1)
 
 
 def _finite(mean: Any, rows: Any, name: str) -> Any:

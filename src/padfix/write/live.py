@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from padfix.errors import PadfixError, StrategyError
 from padfix.read.live import text_tokenizer, unwrap
+from padfix.read.live_tokenizer import count_tokens
 from padfix.read.vocabulary import vocabulary
 from padfix.types import ABSENT, Edit, Plan, Token
 from padfix.write.embeddings import Fingerprint, grow, overwrite_row
@@ -83,7 +84,7 @@ class Transaction:
         tokenizer, model, pad = self._tokenizer, self._model, self._pad
         names = snapshot.changed() if snapshot is not None else ()
         put_back = snapshot.undo_of(names) if snapshot is not None else None
-        count = len(tokenizer)
+        count = count_tokens(tokenizer)
         anything, begun = bool(journal), False
 
         def undo() -> None:
