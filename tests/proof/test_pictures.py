@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,6 +117,26 @@ def test_other_architectures_have_their_attention_read_too(model_type: str, head
     verdict = prove(model, matching_tokenizer(model, pad="<pad>"), attention=True)
     assert verdict["attention-zero"].passed
     assert isinstance(verdict.attention, AttentionMap)
+
+
+@pytest.mark.parametrize("group", ["encoder_attentions", "decoder_attentions", "cross_attentions"])
+@pytest.mark.parametrize("model_type", ["t5", "bart"])
+def test_every_attention_of_an_encoder_decoder_counts(model_type: str, group: str) -> None:
+    """A weight of one thousandth on masked keys of the encoder, the decoder or between the two is seen."""
+    model = tiny_model(model_type, "seq2seq")
+    own = model.forward
+
+    @functools.wraps(own)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        output = own(*args, **kwargs)
+        if output.get(group) is not None:
+            output[group] = tuple(layer + 1e-3 for layer in output[group])
+        return output
+
+    model.forward = forward
+    check = prove(model, matching_tokenizer(model, pad="<pad>"), attention=True)["attention-zero"]
+    assert not check.passed
+    assert check.observed == pytest.approx(1e-3)
 
 
 def test_attention_is_measured_with_eager_attention_and_put_back() -> None:

@@ -13,7 +13,8 @@ from padfix.proof.subject import FORWARD_ERRORS, Subject, untouched
 from padfix.types import Check
 
 _TOKENS, _PADS = 9, 4
-_GROUPS = ("attentions", "encoder_attentions", "cross_attentions")
+_SELF = ("attentions", "encoder_attentions")  # of these the picture is made
+_DECODER = ("decoder_attentions", "cross_attentions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def attention_zero(subject: Subject, probe: Probe) -> tuple[Check | str, Attenti
         return f"attention-zero: forward() of {subject.model_type} takes no attention_mask", None
     count = max(2, min(_TOKENS, probe.width - 1))
     pads = max(1, min(_PADS, probe.width - count))
-    text = replace(probe.full()[0], tokens=probe.text(0, count))
+    text = replace(probe.full()[0], tokens=probe.text(0, count), decoder=probe.decoder[:count])
     side = subject.side if subject.side in ("left", "right") else "right"
     other = "left" if side == "right" else "right"
     kinds: tuple[tuple[Any, str], ...] = ((side, side), (f"open-{side}", side), (other, other))
@@ -48,17 +49,21 @@ def attention_zero(subject: Subject, probe: Probe) -> tuple[Check | str, Attenti
         replace(text, kind=kind, left=pads * (place == "left"), right=pads * (place == "right"))
         for kind, place in kinds
     )
+    # A decoder as long as the text is padded like it, so that its queries and keys are real in the same places.
+    if len(text.decoder) == count and "decoder_attention_mask" in subject.takes:
+        rows = tuple(replace(row, decoder_left=row.left, decoder_right=row.right) for row in rows)
     fill = probe.fill if subject.pad_id is None else (subject.pad_id,)
     try:
         subject.model.set_attn_implementation("eager")
         output = _attend(subject, rows, fill)
     except FORWARD_ERRORS as problem:
         return f"attention-zero: {type(problem).__name__}: {str(problem)[:200]}", None
-    layers = list(_layers(output, rows[0].width))
+    mine = list(_layers(output, _SELF, rows[0].width))
+    layers = [*mine, *_layers(output, _DECODER, rows[0].width)]
     if not layers:
         return f"attention-zero: {subject.model_type} returns no attention weights over the whole row", None
     worst = max(_on_pads(layer, n, rows[n]).max().item() for layer in layers for n in (0, 2))
-    mine = [layer for layer in layers if layer.shape[2] == rows[0].width]
+    mine = [layer for layer in mine if layer.shape[2] == rows[0].width]
     check = Check(
         "attention-zero",
         worst == 0.0,
@@ -81,16 +86,16 @@ def _attend(subject: Subject, rows: Sequence[Row], fill: Sequence[int]) -> Any:
         return subject.model(**tensors(subject, rows, fill), output_attentions=True)
 
 
-def _layers(output: Any, width: int) -> Iterator[Any]:
+def _layers(output: Any, groups: Sequence[str], width: int) -> Iterator[Any]:
     """Every layer's weights whose keys are the row's places: ``(rows, heads, queries, width)``."""
-    for group in _GROUPS:
+    for group in groups:
         for layer in getattr(output, group, None) or ():
             if hasattr(layer, "dim") and layer.dim() == 4 and layer.shape[-1] == width:
                 yield layer
 
 
 def _on_pads(layer: Any, number: int, row: Row) -> Any:
-    """Weights from real queries to padded keys, ``(heads, queries, pads)``; all queries of a decoder are real."""
+    """Weights from real queries to padded keys, ``(heads, queries, pads)``; an unpadded decoder's are all real."""
     start, stop = row.span
     weights = layer[number].float()
     if weights.shape[1] == row.width:
