@@ -240,7 +240,9 @@ class HubSource:
         """Let config.json be what the file list quotes of it, if that is enough to tell the class."""
         kind = self.listing.config.get("model_type")
         named = as_object(self._known.get(_CONFIG)).get("tokenizer_class")
-        if not isinstance(kind, str) or not isinstance(named, str) or split_name(self.spec)[1] is not None:
+        if not isinstance(kind, str) or not isinstance(named, str) or "config.json" not in self.listing.files:
+            return False
+        if split_name(self.spec)[1] is not None:
             return False  # a quotation is of main, whatever the revision
         quoted = {"model_type": kind, "architectures": self.listing.config.get("architectures")}
         self._known["config.json"] = json.dumps({**quoted, "pad_token_id": None}).encode()
