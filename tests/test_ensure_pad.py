@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 import padfix
-from padfix import StrategyError
+from padfix import PadfixError, StrategyError, ensure_pad
 from padfix.testing import tiny_model, tiny_tokenizer
 from real_tokenizers import CORPUS, corpus_index
 
@@ -406,3 +407,19 @@ def test_two_fixes_are_undone_last_one_first() -> None:
     second.undo()
     first.undo()
     assert_same(before, snapshot(model, tok))
+
+
+@pytest.mark.parametrize("strategy", ["add", "auto"])
+def test_a_report_travels_between_processes_without_its_undo(strategy: str) -> None:
+    """A pickled report prints the same and says why it cannot undo; the original and its copies still can."""
+    model, tok = tiny_model("llama"), tiny_tokenizer(pad=None, reserved=2)
+    report = ensure_pad(model, tok, strategy)
+    again = pickle.loads(pickle.dumps(report))
+    assert str(again) == str(report) and again.to_dict() == report.to_dict() and again == report
+    with pytest.raises(PadfixError, match="pickled"):
+        again.undo()
+    unchanged = pickle.loads(pickle.dumps(ensure_pad(model, tok, verify=False)))
+    with pytest.raises(PadfixError, match="changed nothing"):
+        unchanged.undo()
+    copy.deepcopy(copy.copy(report)).undo()
+    assert tok.pad_token is None

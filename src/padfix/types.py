@@ -568,6 +568,16 @@ class PadReport:
             raise PadfixError("nothing to undo: this call changed nothing")
         self._undo()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle holds: everything but the undo, which belongs to the objects of this process."""
+        return {**vars(self), "_undo": None if self._undo is None else _left_behind}
+
+    def __copy__(self) -> PadReport:
+        return self
+
+    def __deepcopy__(self, _: dict[int, Any]) -> PadReport:
+        return self  # a frozen record; copied through `__getstate__` it would lose its undo
+
     def to_dict(self) -> dict[str, Any]:
         """The report as plain JSON values."""
         shown = {
@@ -584,6 +594,13 @@ class PadReport:
         from padfix.render.notebook import pad_report_html
 
         return pad_report_html(self)
+
+
+def _left_behind() -> None:
+    raise PadfixError(
+        "cannot undo: this report was pickled, and what undoes the fix stayed with the tokenizer and the model that were "
+        "fixed; call undo() on the report that ensure_pad returned, or load the tokenizer and the model again"
+    )
 
 
 def _plain_dict(record: object) -> dict[str, Any]:
