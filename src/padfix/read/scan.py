@@ -13,7 +13,7 @@ from padfix.read.vocab import ScannedVocab
 SCAN_FROM: Final = 150_000  # bytes of vocabulary from which an array pays for importing numpy
 _BLOCK: Final = 1 << 19
 _END: Final = 64  # the last block has at least so many bytes, so that the last number is in it
-ROOM: Final = 16  # bytes that may be looked at behind the end
+_ROOM: Final = 16  # bytes that may be looked at behind the end
 _QUOTE, _COLON, _COMMA, _BACKSLASH, _SPACE, _ZERO = b'":,\\ 0'
 # (1 << 8k) * this has k in its top byte: which of eight bytes a set bit belongs to
 _PLACE: Final = 0x0001020304050607
@@ -36,8 +36,8 @@ def scan_object(data: bytes, start: int = 0, stop: int | None = None) -> Scanned
         return None
     import numpy as np
 
-    if len(data) < stop + ROOM:
-        data = data[:stop] + bytes(ROOM)
+    if len(data) < stop + _ROOM:
+        data = data[:stop] + bytes(_ROOM)
     array = np.frombuffer(data, np.uint8)
     words = np.ndarray((len(array) - 7,), "<u8", array, strides=(1,))
     escapes = _escapes(array, opening, stop)
@@ -198,8 +198,8 @@ def scan_pieces(data: bytes, start: int = 0, stop: int | None = None) -> Scanned
         return None
     import numpy as np
 
-    if len(data) < stop + ROOM:
-        data = data[:stop] + bytes(ROOM)
+    if len(data) < stop + _ROOM:
+        data = data[:stop] + bytes(_ROOM)
     array = np.frombuffer(data, np.uint8, stop - start, start)
     escapes = _escapes(array, 0, len(array))
     if escapes is None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from padfix.errors import SourceError
 from padfix.read.json_file import decode, parse
-from padfix.read.scan import ROOM, SCAN_FROM, scan_object, scan_pieces
+from padfix.read.scan import SCAN_FROM, scan_object, scan_pieces
 from padfix.read.source import Source
 from padfix.read.vocab import DictVocab, ScannedVocab, Vocab
 
@@ -33,7 +33,7 @@ _PIECES_END: Final = re.compile(
     rb'\]\s*(?P<tail>(?:,\s*"byte_fallback"\s*:\s*(?:true|false)\s*)?\}\s*\})\s*\Z'
 )
 _WORDS_END: Final = re.compile(rb'\}\s*(?P<tail>,\s*"unk_token"\s*:\s*"(?:[^"\\]|\\.)*"\s*\}\s*\})\s*\Z')
-_MAX_SHARED: Final = 32 * 2**20  # bytes of vocabularies kept for the next repository; Llama 3 has 3 MB
+_MAX_SHARED: Final = 16 * 2**20  # bytes of vocabularies kept for the next repository; Llama 3 has 3 MB
 _SHARED: Final[dict[tuple[int, bytes, bytes], tuple[memoryview, ScannedVocab]]] = {}
 _HEAD: Final = ("added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder", "model")
 
@@ -195,12 +195,11 @@ def _scanned(data: bytes, start: int, stop: int) -> ScannedVocab | None:
     known = _SHARED.get(ends)
     if known is not None and data.startswith(known[0], start):
         return known[1]
-    text = b"".join((memoryview(data)[start:stop], bytes(ROOM)))
-    vocab = scan_object(text, 0, stop - start)  # of its own: the rest of the file is not kept
+    vocab = scan_object(data, start, stop)
     if vocab is not None:
-        if sum(size for size, _, _ in tuple(_SHARED)) + stop - start > _MAX_SHARED:
+        if sum(kept.nbytes for kept, _ in tuple(_SHARED.values())) + stop - start > _MAX_SHARED:
             _SHARED.clear()
-        _SHARED[ends] = memoryview(text)[: stop - start], vocab
+        _SHARED[ends] = memoryview(data)[start:stop], vocab
     return vocab
 
 
