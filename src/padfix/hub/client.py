@@ -9,6 +9,7 @@ the server names or that grow with jitter; huggingface_hub itself does not retry
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import random
 import sys
@@ -401,6 +402,7 @@ class _Following:
         raise HubError("refused", f"{what}: status {status}{': ' + said if said else ''}")
 
 
+@functools.cache
 def _errors() -> tuple[type[Exception], type[Exception], type[Exception]]:
     """The errors of whichever httpx this huggingface_hub uses: in transport, of an address; and when offline."""
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled

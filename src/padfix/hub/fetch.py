@@ -3,7 +3,8 @@
 A hub answers ``/org/name/resolve/commit/file`` with a redirect: for a small file to its own
 ``/api/resolve-cache/models/org/name/commit/file``, for one in LFS to a signed address of its storage. The
 first is a documented address that can be written down without asking, so a small file is one request; the
-second cannot, so a file in LFS is two. A server that has no such address is asked the usual way.
+second cannot, so a file in LFS is two. It spares the hub's quota for such redirects and nothing else: who
+follows them asks for the same address. A server that has no such address is asked the usual way.
 """
 
 from __future__ import annotations

@@ -83,9 +83,18 @@ def exhausted(headers: Mapping[str, str]) -> bool:
 
 
 def quota(url: str) -> str:
-    """The quota that a request counts against: the hub counts API and resolve requests apart."""
+    """The quota that a request counts against: the hub counts API and resolve requests apart.
+
+    Of which kind the addresses are that it redirects small files to is not documented: they wait alone.
+
+    >>> [quota(f"https://hub{path}") for path in ("/api/models", "/a/b/resolve/main/c")]
+    ['hub api', 'hub resolve']
+    """
     parts = urlsplit(url)
-    return f"{parts.netloc} {'api' if parts.path.startswith('/api/') else 'resolve'}"
+    kind = "resolve"
+    if parts.path.startswith("/api/"):
+        kind = "resolve-cache" if parts.path.startswith("/api/resolve-cache/") else "api"
+    return f"{parts.netloc} {kind}"
 
 
 def origin(url: str) -> tuple[str, str, int | None]:

@@ -48,6 +48,7 @@ _BESIDE_DECODER: Final = frozenset(
 _WEIGHTS: Final = (".safetensors", ".gguf", ".bin", ".pt", ".h5")
 _SMALL: Final = ("vocab.json", "vocab.txt")  # vocabularies; not in LFS but where they are huge
 _PIECES: Final = (".model", ".spm")
+_FORETOLD: Final = 2**20  # bytes of a config from which others are foretold where there is no bound
 _TEMPLATE: Final = "chat_template.jinja"
 _TEMPLATES: Final = "additional_chat_templates/"
 _MOST_TEMPLATES: Final = 64  # as many as the reader takes
@@ -166,9 +167,14 @@ class HubSource:
         if self._planned:
             return
         self._planned = True
-        if self._fetcher.requests is None:
-            return
         self._predict()
+        if self._fetcher.requests is None:
+            for name in ("config.json", _CONFIG):
+                file = self.listing.files.get(name)
+                if file is not None and file.size is not None and file.size <= _FORETOLD:
+                    self._quietly(name)
+            self._predict()
+            return
         far = self._far()
         if not far:
             self._quietly("config.json")

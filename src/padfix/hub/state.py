@@ -135,6 +135,9 @@ def hub_findings(state: PadState, source: HubSource, **how: Any) -> tuple[Findin
 
     findings = check(state, **how)
     for guess in _guesses(state, source):
+        if not findings:
+            break
+        how["select"] = tuple({f.code for f in findings})  # what else a guess would find is of no interest
         held = {(f.code, f.severity, f.key) for f in check(guess, **how)}
         findings = tuple(f for f in findings if (f.code, f.severity, f.key) in held)
     return findings
