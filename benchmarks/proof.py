@@ -1,6 +1,7 @@
 """What a proof costs: its time as a multiple of one forward pass of the same padded batch, and its memory.
 
-    python benchmarks/proof.py                      # a Llama shape of 60 M parameters, 32 000 tokens, fp32
+    python benchmarks/proof.py                      # Llama, BERT and T5 shapes of about 60 M parameters, 32 000 tokens
+    python benchmarks/proof.py --shape llama
     python benchmarks/proof.py --vocab 128256 --dtype bfloat16
 
 One process, one thread; each time is the best of three. The batch of the one pass is the proof's own mixed
@@ -20,7 +21,14 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from padfix.proof import capture, prove
 from padfix.proof.probes import make_probe
@@ -35,23 +43,50 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=512)
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
+    parser.add_argument("--shape", default="llama,bert,t5", help="of llama, bert, t5, separated by commas")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    for shape in args.shape.split(","):
+        measure(shape, args)
+
+
+def build(shape: str, args: argparse.Namespace) -> Any:
+    """A model of this shape with random weights."""
+    wide, heads = 3 * args.hidden, args.hidden // 64
+    sizes: dict[str, Any] = {
+        "vocab_size": args.vocab,
+        "hidden_size": args.hidden,
+        "num_attention_heads": heads,
+    }
+    if shape == "llama":
+        return LlamaForCausalLM(LlamaConfig(**sizes, intermediate_size=wide, num_hidden_layers=args.layers))
+    if shape == "bert":
+        return BertForMaskedLM(BertConfig(**sizes, intermediate_size=wide, num_hidden_layers=args.layers))
+    if shape == "t5":
+        half = args.layers // 2  # so many in the encoder, and as many in the decoder
+        config = T5Config(
+            vocab_size=args.vocab,
+            d_model=args.hidden,
+            d_ff=wide,
+            num_layers=half,
+            num_decoder_layers=half,
+            num_heads=heads,
+            decoder_start_token_id=0,
+        )
+        return T5ForConditionalGeneration(config)
+    raise SystemExit(f"--shape {shape}: one of llama, bert, t5")
+
+
+def measure(shape: str, args: argparse.Namespace) -> None:
+    """Print what a proof of one shape costs."""
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=args.vocab,
-        hidden_size=args.hidden,
-        intermediate_size=3 * args.hidden,
-        num_hidden_layers=args.layers,
-        num_attention_heads=args.hidden // 64,
-    )
-    model = LlamaForCausalLM(config).to(getattr(torch, args.dtype)).eval()
-    tok = tiny_tokenizer(pad="<pad>")
+    model = build(shape, args).to(getattr(torch, args.dtype)).eval()
+    tok = tiny_tokenizer("wordpiece", pad="[PAD]") if shape == "bert" else tiny_tokenizer(pad="<pad>")
     subject = subject_of(model, tok)
     rows = make_probe(subject, None).mixed()
     size = sum(p.numel() for p in model.parameters()) / 1e6
     print(
-        f"Llama shape, {size:.0f} M parameters, {args.vocab} tokens, {args.dtype}, torch {torch.__version__}, one thread"
+        f"{shape} shape, {size:.0f} M parameters, {args.vocab} tokens, {args.dtype}, torch {torch.__version__}, one thread"
     )
     print(f"padded batch: {len(rows)} rows x {rows[0].width} tokens")
 

@@ -301,3 +301,19 @@ def test_perceivers_latents_are_not_taken_for_tokens() -> None:
     verdict = prove(model, matching_tokenizer(model, pad="<pad>"))
     assert verdict["padding-right"].passed
     assert verdict["pooled-kept"].passed
+
+
+def test_a_single_padded_row_is_run_of_models_without_position_ids_too() -> None:
+    """A Mamba-2 of transformers 4.57 skips the mask when the batch is one row; that of 5 does not, and either is said."""
+    model = tiny_model("mamba2")
+    tok = matching_tokenizer(model, pad="<pad>", padding_side="left")
+    ids = torch.tensor([[tok.pad_token_id] * 3 + list(range(40, 49))])
+    mask = (torch.arange(12) >= 3).long()[None]
+    with torch.no_grad():
+        model.get_input_embeddings().weight[tok.pad_token_id] = 0.3
+        alone = model(input_ids=ids[:, 3:], attention_mask=mask[:, 3:], use_cache=False).logits
+        one = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, 3:]
+    skips = float((one - alone).abs().max()) > 1e-3
+    bare = prove(model, tok)["padding-left-bare"]
+    assert bare.passed != skips
+    assert not skips or "a single row" in bare.cause

@@ -281,12 +281,12 @@ def _score_pairs(
     before: Any, evidence: Evidence, side: str
 ) -> Iterator[tuple[Callable[[], causes.Cause], Any, Any]]:
     """Two scores that must be equal, and what it means when they are not."""
-    first, pad = evidence.first, evidence.pad_id
+    now, pad = evidence.padded, evidence.pad_id
     as_eos = pad == evidence.subject.eos_id
     known = before.scores if before is not None else evidence.filled.scores if as_eos else None
-    if known is not None and first.scores is not None:
-        for number in (n for n, row in enumerate(first.rows) if row.kind == "full"):
-            yield functools.partial(_pooled_early, before, evidence), known[number], first.scores[number]
+    if known is not None and now.scores is not None:
+        for number in (n for n, row in enumerate(now.rows) if row.kind == "full"):
+            yield functools.partial(_pooled_early, before, evidence), known[number], now.scores[number]
     for row, run in evidence.rows(side):
         alone, score = evidence.alone[row.tokens].score(evidence.probe.alone(row)), run.score(row)
         if alone is not None and score is not None:

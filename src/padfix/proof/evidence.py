@@ -154,11 +154,11 @@ class Evidence:
         return tuple((row, run) for run in runs for row in run.rows if row.kind == side)
 
     def bare_rows(self) -> tuple[tuple[Row, Run], ...]:
-        """The left-padded rows that had no position ids although the model takes some."""
-        if not self.subject.takes_positions:
-            return ()
-        rows = [(row, run) for run in self.natural for row in run.rows if row.kind == "left"]
-        return (*rows, *([(self.single.rows[-1], self.single)] if self.single is not None else []))
+        """Left-padded rows without position ids: the one that was run for it, and where the model takes some, all that
+        had none."""
+        runs = self.natural if self.subject.takes_positions else ()
+        rows = tuple((row, run) for run in runs for row in run.rows if row.kind == "left")
+        return rows if self.single is None else (*rows, (self.single.rows[-1], self.single))
 
     def against_alone(self, side: str) -> Difference:
         """Padded rows of a side against the text alone, the worst of all pad lengths."""
@@ -313,11 +313,18 @@ def _gather_alone(subject: Subject, probe: Probe, before: Opening | None = None)
     runs: dict[bool, list[Run]] = {True: [], False: []}
     for less in probe.lengths:
         given = less <= _POSITIONED
-        runs[given].append(_finite(forward(subject, probe.narrower(less), pads, positions=given)))
+        try:
+            run = forward(subject, probe.narrower(less), pads, positions=given)
+        except ProbeError:
+            if not given:
+                raise
+            given = False  # Reformer takes position ids only at lengths that its chunks divide
+            run = forward(subject, probe.narrower(less), pads, positions=False)
+        runs[given].append(_finite(run))
     evidence = Evidence(
         subject,
         probe,
-        padded,
+        padded if stands else filled,
         filled,
         padded,
         subject.pad_id,

@@ -114,9 +114,16 @@ class Row:
         """Position ids: the running count of real tokens, from ``offset``; padded places hold the least."""
         if self.kind == "counted":
             return [offset + place for place in range(self.width)]
-        real = [offset + place for place in range(len(self.tokens))]
         least = max(0, offset - 1)
-        return [least] * self.left + real + [least] * self.right
+        return _counted(self.tokens, self.left, self.right, offset, least)
+
+    def decoder_positions(self) -> list[int]:
+        """The same for the decoder, from 0."""
+        return _counted(self.decoder, self.decoder_left, self.decoder_right, 0, 0)
+
+
+def _counted(tokens: tuple[int, ...], left: int, right: int, offset: int, least: int) -> list[int]:
+    return [least] * left + [offset + place for place in range(len(tokens))] + [least] * right
 
 
 def _padded(tokens: tuple[int, ...], left: int, right: int, fill: Sequence[int], number: int) -> list[int]:

@@ -115,6 +115,8 @@ def tensors(
         inputs["decoder_input_ids"] = put([row.decoder_ids(fill, number) for number, row in enumerate(rows)])
         if "decoder_attention_mask" in subject.takes:
             inputs["decoder_attention_mask"] = put([row.decoder_mask for row in rows])
+        if positions and "decoder_position_ids" in subject.takes:
+            inputs["decoder_position_ids"] = put([row.decoder_positions() for row in rows])
     if "use_cache" in subject.takes:
         inputs["use_cache"] = False
     return inputs
