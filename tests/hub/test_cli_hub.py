@@ -57,6 +57,18 @@ def test_what_was_not_looked_at(hub: Running, tmp_path: Path) -> None:
     assert "PAD301" in whole.stdout
 
 
+@pytest.mark.skipif(corpus_root() is None, reason="no corpus: set PADFIX_CORPUS")
+@pytest.mark.parametrize("name", ["llama/llama3.2", "qwen/qwen3-235b-a22b-mlx-4bit", "albert/albert-base-v2"])
+def test_all_that_goes_over_the_wire(hub: Running, tmp_path: Path, name: str) -> None:
+    """The whole process sends at most four requests and gets 300 kB, redirects and all, for 17 MB in LFS too."""
+    hub.reset()
+    done = padfix(hub, tmp_path, "audit", name, "-f", "json")
+    assert json.loads(done.stdout)["reports"][0]["state"]["tokenizer_class"], done.stderr
+    stats = hub.stats()
+    assert sum(stats["kinds"].values()) <= 4
+    assert stats["bytes"] <= 300_000
+
+
 def test_a_folder_wins_over_a_repository(hub: Running, tmp_path: Path) -> None:
     """A path of this machine is audited without a request, as transformers does."""
     name = synthetic("bert")

@@ -53,6 +53,7 @@ class Fetcher:
     n_bytes: int | None = None
     failure: HubError | None = None
     _stored: dict[str, str] = field(default_factory=dict, repr=False)  # where the hub's storage has a file
+    _usual: bool = False  # ask for small files the usual way
     _had: set[str] = field(default_factory=set, repr=False)  # files of which some part was read
 
     def cost(self, file: RemoteFile) -> int:
@@ -142,14 +143,19 @@ class Fetcher:
             # some signatures hold for one range only, and say so
             if answer.url != url and "range" not in answer.url.lower():
                 self._stored[file.name] = answer.url
-        elif self.client.direct is None:
-            self.client.direct = urlsplit(answer.url).path == urlsplit(self._direct(file)).path
+        else:
+            redirected = urlsplit(answer.url).path == urlsplit(self._direct(file)).path
+            self._usual = not redirected  # of a hub that has short addresses, this repository may have none
+            if self.client.direct is None:
+                self.client.direct = redirected
         return answer
 
     def _shortly(self, file: RemoteFile, what: str, how: dict[str, Any]) -> Answer | None:
         """The answer without a redirect, or None where it must be asked for the usual way."""
         known = self._stored.pop(file.name, None) if file.lfs else self._direct(file)
-        if known is None or (not file.lfs and (self.client.direct is False or file.digest is None)):
+        if known is None:
+            return None
+        if not file.lfs and (self._usual or self.client.direct is False or file.digest is None):
             return None
         proven = not file.lfs and self.client.direct is True
         try:
