@@ -27,6 +27,7 @@ import tempfile
 import textwrap
 import types
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -365,11 +366,17 @@ def fast(cls: type[Any]) -> dict[str, Any]:
         record["vocabulary"] = own_vocabulary
     if block := parts_of(plain)["padding"]:
         record["padding"] = block
+    if followed := follows(cls, shape, record["roles"], own_vocabulary):
+        record["follows"] = followed
     record["extras"] = extras_of(plain)
     try:
         rule = extras_rule(record["extras"], extras_of(build(cls, shape, additional_special_tokens=["w3"])))
     except TypeError as error:  # a class that passes its own list on and so cannot take the caller's
         rule = f"refused: {error}"[:120]
+    if rule in ("before", "after", "union", "other") and MAJOR == "5":
+        listed = build(cls, shape, additional_special_tokens=["w3"])
+        if not set(record["extras"]) & set(listed.added_tokens_encoder):
+            rule = "given"  # MBart50 lists its languages then and adds none of them
     if rule != "given":
         record["extras_rule"] = rule
     if (
@@ -411,6 +418,19 @@ def vocabulary_of(tokenizer: Any) -> list[str]:
     """The vocabulary that a class has whatever its file says, by id; empty where it is the file's."""
     table = tokenizer._tokenizer.get_vocab(with_added_tokens=False)
     return [] if set(WORDS) <= set(table) else sorted(table, key=table.get)
+
+
+def follows(cls: type[Any], shape: str, roles: Mapping[str, str], own: list[str]) -> dict[str, str]:
+    """Role -> the other role that it takes its token from where nothing is said (ESMC's BOS from its CLS)."""
+    found = {}
+    word = next((text for text in own if text not in roles.values()), "w3")
+    for given in ROLES:
+        try:
+            other = role_map(build(cls, shape, **{given: word}))
+        except Exception:  # noqa: BLE001 - a class that insists on its own token
+            continue
+        found |= {role: given for role in roles if role != given and other.get(role) == word}
+    return found
 
 
 def own_again(cls: type[Any], shape: str, own: list[str]) -> list[str]:
@@ -554,12 +574,16 @@ def template(cls: type[Any], shape: str, *, bare: bool = False, post_processor: 
         return around(build(cls, shape, bare=bare, post_processor=post_processor, **arguments))
 
     try:
-        kept = look()
+        plain = build(cls, shape, bare=bare, post_processor=post_processor)
+        kept = around(plain)
     except Exception as error:  # noqa: BLE001 - recorded, the reader then says it does not know
         return f"unknown: {type(error).__name__}"
     if kept == (["w7"], ["w8"]):
         return "file"
-    roles = {k: f"w{10 + i}" for i, k in enumerate(k for k in slow(cls)["roles"] if k in ROLES)}
+    own = vocabulary_of(plain)
+    words = [t for t in own if t not in role_map(plain).values()] or WORDS[10:]
+    names = [k for k in ROLES if k in {**slow(cls)["roles"], **role_map(plain)}]
+    roles = dict(zip(names, words, strict=False))
     try:
         named = look(**roles)
     except Exception:  # noqa: BLE001 - a class that insists on its own tokens: keep the literal ones

@@ -101,6 +101,8 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
     again = (
         name in ("LlamaTokenizerFast", "T5TokenizerFast", "MT5TokenizerFast")
         and args.raw.get("add_prefix_space") is not None
+    ) or (
+        name == "PegasusTokenizerFast" and _other_than(args, record, ("pad_token", "eos_token", "unk_token"))
     )
     block: Mapping[str, Any] = {}
     converted: Around | None = None
@@ -118,23 +120,20 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
         backend = Backend(file.vocab)
         backend.add(token for _, token in json_added(file, files.source))
         components = _components(file)
+        if record.get("slow") in pieces.BERT_LIKE and "lowercase" in components["normalizer"]:
+            # the class's argument wins, also where nobody gives one
+            lower = bool(args.raw.get("do_lower_case", True))
+            components["normalizer"] = {**components["normalizer"], "lowercase": lower}
     else:
         slow = record.get("slow")
         # BlenderbotSmall hands its slow class a tokenizer where a file belongs
+        if slow is None and "tekken.json" in files.names:
+            pieces.build_tekken(files, "tekken.json", "4")
         if slow is None or name == "BlenderbotSmallTokenizerFast":
             raise SourceError(
                 f"{files.source}: transformers 4's {name} needs a tokenizer.json, and there is none"
             )
-        backend, components, _ = _without_json(files, slow, record, args, "4")
-        converted = pieces.converted_template(slow)
-        if slow in ("GPT2Tokenizer", "CodeGenTokenizer") and args.raw.get("add_bos_token") is True:
-            converted = ["bos_token"], []
-        converting = defaults.tokenizer_class("4", slow) or {}  # whose own tokens then win (RemBERT's [PAD])
-        given = {role: text for role, text in converting.get("roles", {}).items() if role in ROLES}
-        own = {**record["roles"], **given}
-        extra = record.get("extras") or converting.get("extras", ())  # Herbert's
-        flags = converting.get("kept_normalized", {})
-        record = {**record, "normalized": flags, "roles": own, "extras": extra}
+        backend, components, converted, record = _converted(files, slow, record, args)
     if str(record.get("extras_rule", "")).startswith("refused") and args.extras is not None:
         raise SourceError(f"{files.source}: transformers 4's {name} cannot take additional_special_tokens")
     filled = fill(args, record, block)
@@ -168,6 +167,28 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
     )
 
 
+def _converted(
+    files: TokenizerFiles, slow: str, record: Mapping[str, Any], args: Arguments
+) -> tuple[Backend, dict[str, Any], Around | None, Mapping[str, Any]]:
+    """What transformers 4 makes of a slow class: the backend, the tokens around a text, and the class's record."""
+    backend, components, _ = _without_json(files, slow, record, args, "4")
+    around = pieces.converted_template(slow)
+    if slow in ("GPT2Tokenizer", "CodeGenTokenizer") and args.raw.get("add_bos_token") is True:
+        around = ["bos_token"], []
+    converting = defaults.tokenizer_class("4", slow) or {}  # whose own tokens then win (RemBERT's [PAD])
+    given = {role: text for role, text in converting.get("roles", {}).items() if role in ROLES}
+    own = {**record["roles"], **given}
+    extra = record.get("extras") or converting.get("extras", ())  # Herbert's
+    flags = converting.get("kept_normalized", {})
+    return backend, components, around, {**record, "normalized": flags, "roles": own, "extras": extra}
+
+
+def _other_than(args: Arguments, record: Mapping[str, Any], roles: tuple[str, ...]) -> bool:
+    """The repository gives one of these roles another token than the class."""
+    given = ((args.roles[role], record["roles"].get(role)) for role in roles if role in args.roles)
+    return any((None if token is None else token.text) != own for token, own in given)
+
+
 # transformers 4 classes that write their own post-processor from add_bos_token and add_eos_token
 _ASKS: Final = (
     "LlamaTokenizerFast", "CodeLlamaTokenizerFast", "GemmaTokenizerFast", "CohereTokenizerFast", "GPTNeoXTokenizerFast",
@@ -190,7 +211,7 @@ def _refuse_unbuildable(
     source: str,
 ) -> None:
     """Tokens that a class of transformers 5 looks up in the vocabulary before it adds any."""
-    first = record["rebuilds"] and record.get("template") == "file" and around is not None
+    first = "vocabulary" in record or (record["rebuilds"] and record.get("template") == "file")
     wanted = [w for side in around or () for w in side if isinstance(w, str)] if first else []
     if name == "PegasusTokenizer" and "unk_token" in roles:
         wanted.append(roles["unk_token"].text)
@@ -296,7 +317,7 @@ def _without_json(
             f"{files.source}: no tokenizer.json and no {vocab_file or 'vocabulary file'}: its class {name} cannot be built"
         )
     if vocab_file.endswith("tekken.json"):
-        raise SourceError(f"{files.source}: {vocab_file} is mistral-common's format, which is not read here")
+        return pieces.build_tekken(files, vocab_file, major)
     if vocab_file.endswith(".model"):
         return pieces.build(files, vocab_file, name, record, args, major)
     vocab = read_vocabulary(files, vocab_file, python=major == "4")

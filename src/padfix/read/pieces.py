@@ -15,6 +15,7 @@ from padfix.read import defaults
 from padfix.read.backend import Added, Backend
 from padfix.read.files import TokenizerFiles
 from padfix.read.sentencepiece_model import CONTROL, MAX_MODEL, SentencePieceModel, parse_model
+from padfix.read.tekken_file import MAX_TEKKEN, parse_tekken
 from padfix.read.tiktoken_file import parse_tiktoken
 from padfix.read.tokenizer_build import Arguments, Around
 from padfix.read.vocab import DictVocab
@@ -151,6 +152,29 @@ def build(
         if number >= 0 and role not in args.roles:
             args.roles[role] = Added.named(piece)
     return backend, components, marked
+
+
+def build_tekken(files: TokenizerFiles, name: str, major: str) -> tuple[Backend, dict[str, Any], list[Added]]:
+    """A backend from Mistral's ``tekken.json``."""
+    if major == "4":
+        raise SourceError(
+            f"{files.source}: there is only {name}, of which transformers 4 makes a tokenizer whose special tokens "
+            "have the ids of ordinary ones; load it with mistral-common or transformers 5"
+        )
+    if name not in files.memo:
+        tekken = parse_tekken(files.repository.read(name, MAX_TEKKEN), files.source, name)
+        files.memo[name] = tekken, DictVocab(tekken.table)
+    tekken, vocab = files.memo[name]
+    backend = Backend(vocab)
+    backend.add((Added(text, True, False) for text in tekken.specials), special=True)
+    level = {"type": "ByteLevel"}
+    components = {
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Split"}, level]},
+        "decoder": level,
+        "model": {"type": "BPE", "unk_token": None, "byte_fallback": False},
+        "post_processor": level,
+    }
+    return backend, components, []
 
 
 _TURNS: Final = frozenset({"<start_of_turn>", "<end_of_turn>"})

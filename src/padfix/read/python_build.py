@@ -176,7 +176,10 @@ def build_python(files: TokenizerFiles, name: str, major: str) -> Built:
     if name == "M2M100Tokenizer":
         language = args.raw.get("src_lang")
         prefix, suffix = [f"__{language if isinstance(language, str) else 'en'}__"], [roles["eos_token"].text]
-    lower = args.raw.get("do_lower_case", (record.get("arguments") or {}).get("do_lower_case", False))
+    own = (record.get("arguments") or {}).get("do_lower_case")
+    lower = own is not None and args.raw.get(
+        "do_lower_case", own
+    )  # only of a class that has such an argument
     return Built(
         cls=name,
         kind="python",

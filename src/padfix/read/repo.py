@@ -23,7 +23,7 @@ from padfix.types import Location, PadState, Token
 # any of these makes a repository one with a tokenizer
 _TOKENIZER: Final = (
     "tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "special_tokens_map.json", "added_tokens.json",
-    "vocab-src.json", "source.spm", "prophetnet.tokenizer", "byte_maps.json",
+    "tekken.json", "vocab-src.json", "source.spm", "prophetnet.tokenizer", "byte_maps.json",
 )  # fmt: skip
 _MODEL: Final = (
     "config.json",

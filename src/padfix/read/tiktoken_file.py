@@ -12,7 +12,7 @@ MAX_TIKTOKEN: Final = 64 * 2**20  # bytes; o200k has 3.6 MB
 _PRINTABLE: Final = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
 
 
-def _signs() -> dict[int, str]:
+def byte_signs() -> dict[int, str]:
     """GPT-2's printable sign for each byte."""
     signs = {b: chr(b) for b in _PRINTABLE}
     rest = (b for b in range(256) if b not in signs)
@@ -21,7 +21,7 @@ def _signs() -> dict[int, str]:
 
 def parse_tiktoken(data: bytes, source: str, name: str) -> dict[str, int]:
     """Token (in GPT-2's signs) -> rank; `SourceError` where a line is something else."""
-    signs = _signs()
+    signs = byte_signs()
     found: dict[str, int] = {}
     for number, line in enumerate(data.splitlines(), 1):
         if not line:

@@ -192,7 +192,7 @@ def backend_padding(files: TokenizerFiles, built: Built) -> BackendPadding | Non
         return BackendPadding(
             -1 if pad_id is None else pad_id, pad.text, str(built.padding["direction"]).lower(), fixed
         )
-    block = files.json.part("padding") if files.json is not None else {}
+    block = files.json.part("padding") if files.json is not None and built.kind == "tokenizers" else {}
     if not block:
         return None
     pad_id, text, direction = block.get("pad_id"), block.get("pad_token"), block.get("direction")

@@ -281,8 +281,11 @@ def fill(args: Arguments, record: Mapping[str, Any], block: Mapping[str, Any]) -
         *(r for r in args.roles if r not in ROLES),
     ]
     for role in dict.fromkeys(names):
+        followed = record.get("follows", {}).get(role)
         if role in args.roles:
             value = args.roles[role]
+        elif followed is not None and args.roles.get(followed) is not None:
+            value = args.roles[followed]
         else:
             own = record["roles"].get(role)
             value = None if own is None else Added.named(own)
@@ -306,20 +309,21 @@ def add_declared(
 ) -> None:
     """The tokens that ``__init__`` adds: declared ones by id, then the named ones, then the unnamed.
 
-    transformers 4 compares strings with token objects, which are never equal: a token that is more than a string
-    is added again, with its own flags, though the backend has it. In 5 only named tokens become special by it.
+    Strings are compared with token objects there, which are never equal. So transformers 4 adds a token that is
+    more than a string again, with its own flags, though the backend has it, and 5 adds one both as a string
+    and as an object. In 5 only named tokens become special by it.
     """
     present = backend.tokens
     tokens = [t for _, t in sorted(args.added.items()) if present.get(t.text) != t]
     declared = {t.text for t in tokens}
-    seen = {*present, *declared}
     special = {t.text for t in ((*roles.values(), *extras) if major == "4" else roles.values())}
+    seen: set[tuple[str, bool]] = set()
     for token in (*roles.values(), *extras):
-        again = major == "4" and not token.plain and token.text not in declared
-        if again or token.text not in seen:
-            seen.add(token.text)
-            declared.add(token.text)
+        kind = (token.text, token.plain and major == "5")
+        there = token.text in present and (token.plain or major == "5")
+        if kind not in seen and token.text not in declared and not there:
             tokens.append(token)
+        seen.add(kind)
     backend.add(t.as_special() if t.text in special else t for t in tokens)
 
 
