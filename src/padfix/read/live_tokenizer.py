@@ -36,6 +36,10 @@ def count_tokens(tokenizer: Any) -> int:
     if not is_fast(tokenizer):
         return len(tokenizer)
     backend = tokenizer.backend_tokenizer
+    if (
+        type(backend.model).__name__ == "Unigram"
+    ):  # 0.22 counts a piece once that is there twice, its model does not
+        return len(tokenizer)
     in_model, added = backend.model.token_to_id, backend.get_added_tokens_decoder().values()
     return int(backend.get_vocab_size(with_added_tokens=False)) + sum(
         in_model(t.content) is None for t in added
