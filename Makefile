@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
 
-.PHONY: setup demo test test4 lint bench sweep fuzz clean
+.PHONY: setup demo test test4 lint bench sweep fuzz stress clean
 
 setup: $(STAMP)
 
@@ -39,11 +39,14 @@ bench: $(STAMP)  ## every benchmark, each beside what a user would do instead
 	  test -z "$$missed" || { echo "missed a limit:$$missed"; exit 1; }
 
 sweep: $(STAMP)  ## every architecture x every strategy, and the table in docs/
-	$(BIN)/python -m pytest -q -n 2 -m slow tests/read tests/testing tests/test_traits.py
+	$(BIN)/python -m pytest -q -n 2 -m slow tests/read tests/testing tests/training tests/write tests/test_traits.py
 	$(BIN)/python scripts/sweep.py
 
 fuzz: $(STAMP)  ## 200,000 mutated files through every reader
 	$(BIN)/python -m pytest -q -m slow tests/fuzz
+
+stress: $(STAMP)  ## 10,000 repositories of a hub with faults, killed and resumed
+	$(BIN)/python -m pytest -q -m slow tests/hub
 
 clean:
 	rm -rf .venv .venv4 .pytest_cache .mypy_cache .ruff_cache .hypothesis
