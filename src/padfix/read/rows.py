@@ -105,9 +105,11 @@ def judge(
     input_rows = tables[entry][0] if entry is not None else None
     tied: bool | None = None
     output_rows: int | None = None
-    if out is None and (twin := _decoder_twin(entry, inputs, tables)) is not None:
+    if (twin := _decoder_twin(entry, inputs, tables)) is not None:
         entry, input_rows = twin[0], tables[twin[0]][0]
-        if with_head:  # two vocabularies: the head shares the decoder's table, not the input's
+        if (
+            with_head and out is None
+        ):  # two vocabularies: the head shares the decoder's table, not the input's
             out = twin[1]
     if out is not None:
         output_rows, tied = tables[out][0], False if input_rows is not None else None
