@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from padfix.errors import SourceError
@@ -147,10 +147,7 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
     elif name == "WhisperTokenizerFast" and file is None:
         around = _whisper(args, roles)
     elif around is None and converted is not None:
-        before, after = (
-            [w if isinstance(w, int) else roles[w].text for w in side if isinstance(w, int) or w in roles]
-            for side in converted
-        )
+        before, after = (_named(side, roles) for side in converted)
         around = before, after
     return Built(
         cls=name,
@@ -181,6 +178,12 @@ def _converted(
     extra = record.get("extras") or converting.get("extras", ())  # Herbert's
     flags = converting.get("kept_normalized", {})
     return backend, components, around, {**record, "normalized": flags, "roles": own, "extras": extra}
+
+
+def _named(side: Sequence[str | int], roles: Mapping[str, Added]) -> list[str | int]:
+    """One side of a template with tokens for role names."""
+    named = [roles[w].text if isinstance(w, str) and w in roles else w for w in side]
+    return [w for w in named if w not in ROLES]
 
 
 def _other_than(args: Arguments, record: Mapping[str, Any], roles: tuple[str, ...]) -> bool:

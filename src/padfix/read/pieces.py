@@ -20,26 +20,35 @@ from padfix.read.tiktoken_file import parse_tiktoken
 from padfix.read.tokenizer_build import Arguments, Around
 from padfix.read.vocab import DictVocab
 
-# prefix and suffix that transformers 4's converters give a slow tokenizer's backend, as role names
+# prefix and suffix that transformers 4's converters give a slow tokenizer's backend: role names, or the token itself
 _CLS_SEP: Final[tuple[list[str | int], list[str | int]]] = (["cls_token"], ["sep_token"])
 _CONVERTED: Final[dict[str, tuple[list[str | int], list[str | int]]]] = {
     **dict.fromkeys(
         (
-            "AlbertTokenizer", "BertTokenizer", "BigBirdTokenizer", "ConvBertTokenizer", "DebertaTokenizer",
-            "DebertaV2Tokenizer", "DistilBertTokenizer", "ElectraTokenizer", "FNetTokenizer", "FunnelTokenizer",
+            "BertTokenizer", "ConvBertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "FunnelTokenizer",
             "HerbertTokenizer", "LayoutLMTokenizer", "LayoutLMv2Tokenizer", "LxmertTokenizer", "MPNetTokenizer",
-            "MobileBertTokenizer", "RealmTokenizer", "RemBertTokenizer", "RetriBertTokenizer", "RoFormerTokenizer",
-            "SplinterTokenizer", "SqueezeBertTokenizer", "DPRContextEncoderTokenizer",
-            "DPRQuestionEncoderTokenizer", "DPRReaderTokenizer", "BartTokenizer", "RobertaTokenizer",
-            "LongformerTokenizer", "LEDTokenizer", "MvpTokenizer", "LayoutLMv3Tokenizer", "MarkupLMTokenizer",
-            "BarthezTokenizer", "CamembertTokenizer", "XLMRobertaTokenizer", "LayoutXLMTokenizer",
+            "MobileBertTokenizer", "RealmTokenizer", "RetriBertTokenizer", "RoFormerTokenizer", "SplinterTokenizer",
+            "SqueezeBertTokenizer", "DPRContextEncoderTokenizer", "DPRQuestionEncoderTokenizer", "DPRReaderTokenizer",
+            "BartTokenizer", "RobertaTokenizer", "LongformerTokenizer", "LEDTokenizer", "MvpTokenizer",
+            "LayoutLMv3Tokenizer", "MarkupLMTokenizer",
         ),
         _CLS_SEP,
     ),
-    **dict.fromkeys(("T5Tokenizer", "UdopTokenizer", "BlenderbotTokenizer"), ([], ["eos_token"])),
+    **dict.fromkeys(
+        (
+            "AlbertTokenizer", "BigBirdTokenizer", "DebertaTokenizer", "DebertaV2Tokenizer", "FNetTokenizer",
+            "RemBertTokenizer",
+        ),
+        (["[CLS]"], ["[SEP]"]),
+    ),
+    **dict.fromkeys(
+        ("BarthezTokenizer", "CamembertTokenizer", "XLMRobertaTokenizer", "LayoutXLMTokenizer"), (["<s>"], ["</s>"])
+    ),
+    **dict.fromkeys(("T5Tokenizer", "UdopTokenizer"), ([], ["</s>"])),
+    "BlenderbotTokenizer": ([], ["eos_token"]),
     "CLIPTokenizer": (["bos_token"], ["eos_token"]),
-    "XGLMTokenizer": (["eos_token"], []),
-    "XLNetTokenizer": ([], ["sep_token", "cls_token"]),
+    "XGLMTokenizer": (["</s>"], []),
+    "XLNetTokenizer": ([], ["<sep>", "<cls>"]),
     "PegasusTokenizer": ([], [1]),  # where Pegasus has its </s>, whatever the SentencePiece model says
 }  # fmt: skip
 _BYTE_LEVEL: Final = frozenset(
@@ -56,7 +65,7 @@ BERT_LIKE: Final = frozenset(
 
 
 def converted_template(slow: str) -> Around | None:
-    """What the converter of a slow class of transformers 4 puts around a text: role names and fixed ids."""
+    """What the converter of a slow class of transformers 4 puts around a text: role names, tokens, fixed ids."""
     return _CONVERTED.get(slow)
 
 

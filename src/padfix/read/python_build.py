@@ -175,7 +175,8 @@ def build_python(files: TokenizerFiles, name: str, major: str) -> Built:
     prefix, suffix = ([roles[r].text for r in side if r in roles] for side in around)
     if name == "M2M100Tokenizer":
         language = args.raw.get("src_lang")
-        prefix, suffix = [f"__{language if isinstance(language, str) else 'en'}__"], [roles["eos_token"].text]
+        prefix = [f"__{language if isinstance(language, str) else 'en'}__"]
+        suffix = [roles["eos_token"].text] if "eos_token" in roles else []
     own = (record.get("arguments") or {}).get("do_lower_case")
     lower = own is not None and args.raw.get(
         "do_lower_case", own
