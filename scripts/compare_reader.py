@@ -111,6 +111,8 @@ def compare(seed: int, name: str, *, plausible: bool) -> tuple[str, str, dict[st
             state: Any = read_repo(open_source(folder), major=MAJOR)
         except SourceError as error:
             state = error
+        except Exception as error:  # noqa: BLE001 - the very mistake that this looks for
+            return "differs: padfix crashes", repr(error)[:200], files
         if not hasattr(tokenizer, "get_vocab"):
             reason = f"{type(tokenizer).__name__}: {tokenizer}".replace("\n", " ")[:200]
             if isinstance(tokenizer, ImportError) or "pip install" in reason:

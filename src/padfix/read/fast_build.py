@@ -139,6 +139,8 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
     filled = fill(args, record, block)
     roles = {role: token for role, token in filled.items() if token.text}  # 4 forgets empty ones
     extras = combine(record, args.extras, str(record.get("extras_rule", "given")))
+    if name == "PegasusTokenizerFast" and args.extras is not None:
+        extras = _pegasus_extras(args, files.source)
     add_declared(backend, args, roles, extras, "4")
     around = template_of(record, args, roles, file)
     if around is not None and name in _ASKS:
@@ -178,6 +180,24 @@ def _converted(
     extra = record.get("extras") or converting.get("extras", ())  # Herbert's
     flags = converting.get("kept_normalized", {})
     return backend, components, around, {**record, "normalized": flags, "roles": own, "extras": extra}
+
+
+def _pegasus_extras(args: Arguments, source: str) -> list[Added]:
+    """Pegasus fills the repository's list up with the places that it has not taken."""
+    given, sent, offset = (
+        list(args.extras or ()),
+        args.raw.get("mask_token_sent", "<mask_1>"),
+        args.raw.get("offset", 103),
+    )
+    if isinstance(sent, str) and sent not in {t.text for t in given}:
+        given = [Added.named(sent), *given]
+    places = min(offset, 10_000) if isinstance(offset, int) and not isinstance(offset, bool) else 103
+    filled = [*given, *(Added.named(f"<unk_{i}>") for i in range(len(given), places - 1))]
+    if len({t.text for t in filled}) < len(filled):
+        raise SourceError(
+            f"{source}: its list of additional special tokens has <unk_x> at other places than Pegasus"
+        )
+    return filled
 
 
 def _named(side: Sequence[str | int], roles: Mapping[str, Added]) -> list[str | int]:

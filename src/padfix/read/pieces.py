@@ -204,6 +204,8 @@ def arrange(model: SentencePieceModel, name: str, args: Arguments, major: str) -
 
     bos, pad = role("bos_token", "<s>"), role("pad_token", "<pad>")
     eos, unk, mask = role("eos_token", "</s>"), role("unk_token", "<unk>"), role("mask_token", "<mask>")
+    if name == "MBart50Tokenizer":
+        bos = role("cls_token", "<s>")
     if major == "4":
         bos, pad, eos, unk, mask = "<s>", "<pad>", "</s>", "<unk>", "<mask>"
     fairseq = [bos, pad, eos, unk, *texts[3:]]

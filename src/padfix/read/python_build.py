@@ -147,7 +147,8 @@ def build_python(files: TokenizerFiles, name: str, major: str) -> Built:
             ("bos_token", "<s>"),
         ):
             roles.setdefault(role, Added.named(text))
-        roles = {role: roles[role] for role in sorted(roles, key=ROLES.index)}
+        order = [*ROLES, *(role for role in roles if role not in ROLES)]
+        roles = {role: roles[role] for role in order if role in roles}
     extras = _extras(name, record, args, major, files.source)
     vocab = _vocabulary(files, name, record, args, roles, major)
     backend = PythonBackend(vocab, hides=bool(record.get("hides")))
