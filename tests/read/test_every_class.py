@@ -23,6 +23,7 @@ from padfix.read import defaults
 from padfix.read.live import inspect
 from padfix.read.repo import read_repo
 from padfix.read.source import open_source
+from padfix.read.tokenizer_build import ROLES
 
 MAJOR = transformers.__version__.split(".")[0]
 CLASSES: Mapping[str, Any] = defaults.tokenizers(MAJOR)["classes"]
@@ -185,7 +186,7 @@ def cases() -> Iterator[Any]:
     for name, record in CLASSES.items():
         converted = CLASSES.get(record.get("slow") or "", {})
         files = {**converted.get("files", {}), **record["files"]}.values()
-        bare = not [file for file in files if file != "tokenizer.json"]
+        bare = record["kind"] == "tokenizers" and not [file for file in files if file != "tokenizer.json"]
         for layout in LAYOUTS:
             pieces = bare or any(file.endswith((".model", ".spm")) for file in files)
             aligned = name.removesuffix("Fast").removesuffix("Tokenizer") in ALIGNED
@@ -208,6 +209,34 @@ def test_a_class_is_read_as_auto_tokenizer_loads_it(name: str, layout: str, tmp_
     except NotImplementedError:  # BlenderbotSmall without its vocabulary
         return
     compare(again, name, f"{layout}, saved")
+
+
+@pytest.mark.parametrize(
+    "said", [None, "<x>", {"__type": "AddedToken", "content": "<x>"}], ids=["null", "str", "token"]
+)
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+@pytest.mark.parametrize("name", [name for name in CLASSES if name != "CanineTokenizer"])
+def test_roles_that_nobody_expects_are_read_or_refused(
+    name: str, layout: str, said: Any, tmp_path: Path
+) -> None:
+    """Roles taken away, all one token, and roles that a class does not know: a state or a `SourceError`."""
+    write(tmp_path, name, layout)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text("utf-8"))
+    roles = dict.fromkeys((*ROLES, "image_token", *CLASSES[name].get("roles", {})), said)
+    odd = {
+        "src_lang": 5,
+        "extra_ids": -1,
+        "offset": "many",
+        "language_codes": [],
+        "additional_special_tokens": ["<x>"],
+    }
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({**config, **roles, **odd}), "utf-8")
+    try:
+        state = read_repo(open_source(tmp_path), major=MAJOR)
+    except SourceError as error:
+        assert str(tmp_path) in str(error)
+    else:
+        assert state.pad is None or said is None or state.pad.text == "<x>"
 
 
 def test_every_exception_is_of_a_class_that_there_is() -> None:
