@@ -330,6 +330,20 @@ def test_the_mean_is_the_same_whatever_the_number_of_threads() -> None:
     assert all(torch.equal(mean, means[0]) for mean in means)
     assert all(torch.equal(copy, matrix) for copy in copies)
     torch.testing.assert_close(means[0].double(), matrix.double().mean(0), rtol=1e-5, atol=1e-6)
+    with torch.inference_mode():  # an undo may be called there
+        assert torch.equal(_pass(matrix), means[0])
+
+
+def test_memory_that_is_asked_for_keeps_what_it_holds() -> None:
+    """Mapping pages ahead writes nothing, inside the memory or around it, wherever it begins and ends."""
+    import torch
+
+    from padfix.write.embeddings import _touch
+
+    memory = torch.arange(3 * 2**20, dtype=torch.int32)
+    for first, last in ((0, 3 * 2**20), (1, 5), (1023, 2**20 + 7), (7, 7)):
+        _touch(memory[first:last])
+    assert torch.equal(memory, torch.arange(3 * 2**20, dtype=torch.int32))
 
 
 def test_rows_that_are_not_finite_do_not_spoil_the_mean() -> None:
