@@ -213,7 +213,8 @@ def repositories() -> dict[str, dict[str, bytes]]:
     found["t5"] = classed("T5Tokenizer", "t5", spiece__model=sentencepiece())
     for name, kind in (("XLMRobertaTokenizer", "xlm-roberta"), ("MBartTokenizer", "mbart"), ("CamembertTokenizer", "camembert"), ("NllbTokenizer", "m2m_100"), ("SeamlessM4TTokenizer", "seamless_m4t")):  # fmt: skip
         found[name] = classed(name, kind) | {"sentencepiece.bpe.model": sentencepiece()}
-    found["pegasus"] = classed("PegasusTokenizer", "pegasus", spiece__model=sentencepiece())
+    own = ("<pad>", "</s>", "<unk>", *WORDS)  # Pegasus keeps what follows the first two
+    found["pegasus"] = classed("PegasusTokenizer", "pegasus", spiece__model=sentencepiece(own))
     ranks = b"".join(base64.b64encode(bytes([i])) + f" {i}\n".encode() for i in range(256))
     found["tiktoken"] = classed("TokenizersBackend", "olmo2", tokenizer__model=ranks)
     found["byt5"] = classed("ByT5Tokenizer", "t5")
