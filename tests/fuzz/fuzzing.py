@@ -120,7 +120,8 @@ def sentencepiece(texts: tuple[str, ...] = ("<unk>", "<s>", "</s>", *WORDS), mod
     kinds = {0: 2, 1: 3, 2: 3}
     pieces = b""
     for i, text in enumerate(texts):
-        body = field(1, text.encode()) + b"\x15" + struct.pack("<f", -float(i))
+        score = 0.0 if i in kinds else -float(i)
+        body = field(1, text.encode()) + b"\x15" + struct.pack("<f", score)
         pieces += field(1, body + (field(3, kinds[i]) if i in kinds else b""))
     trainer = field(3, model_type) + field(35, 1) + field(40, 0) + field(41, 1) + field(42, 2)
     return pieces + field(2, trainer) + field(3, field(2, b"charsmap"))
