@@ -87,6 +87,8 @@ class Wire(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     hub: Hub
 
+    # what is answered is the business of the class that the server runs; this one only speaks HTTP
+
     def dispatch(self, path: str) -> None:
         raise NotImplementedError
 

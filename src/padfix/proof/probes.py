@@ -325,6 +325,8 @@ ENCODE_ERRORS = (
     NotImplementedError,
     AssertionError,
 )
+"""What tokenizers raise on a text that they cannot encode: slow classes of transformers and custom ones each have
+their own (a method that is not implemented, an unk that is not in the vocabulary)."""
 
 
 def _encode(tok: Any, texts: Sequence[str]) -> tuple[tuple[int, ...], tuple[int, ...], list[list[int]]]:

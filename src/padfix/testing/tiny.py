@@ -167,6 +167,7 @@ def is_tied(model: Any) -> bool:
     >>> is_tied(tiny_model("gpt2"))
     True
     """
+    # vision, audio and composite models have no embedding by that name, so nothing is tied
     with contextlib.suppress(NotImplementedError, AttributeError):
         inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
         return outputs is not None and getattr(outputs, "weight", None) is getattr(inputs, "weight", 0)

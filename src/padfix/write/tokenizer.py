@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from padfix.errors import PadfixError, StrategyError
-from padfix.read.live_tokenizer import count_tokens
+from padfix.read.live_tokenizer import count_tokens, is_fast
 from padfix.types import Token
 from padfix.write.journal import Journal
 
@@ -130,11 +130,6 @@ def set_processor_pad(
     ):
         if name in vars(processor) and vars(processor)[name] == old:
             journal.set_attribute(processor, name, new)
-
-
-def is_fast(tokenizer: Any) -> bool:
-    """True for a tokenizer with a Rust backend."""
-    return bool(getattr(tokenizer, "is_fast", False)) and hasattr(tokenizer, "_tokenizer")
 
 
 def _added_tokens(tokenizer: Any) -> Any:
