@@ -8,6 +8,7 @@ judged in `padfix.strategies`, where the whole state is known.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Final, Literal
 from padfix.types import Candidate, Token
 
 ModelKind = Literal["BPE", "WordPiece", "Unigram", "WordLevel", "other"]
+Purpose = Literal["pad", "reserved", "modality"]
 
 MAX_RESERVED: Final = 32  # Mistral-Nemo has 992 reserved tokens; more than this many are never looked at
 
@@ -89,6 +91,7 @@ _MADE_UP: Final = re.compile(r"madeupword\d{4}")  # fairseq's filler to a multip
 _FIRST: Final = frozenset(
     "<[{(_>m"
 )  # every such name starts with one of these: most of a vocabulary ends here
+_MIN_NAME: Final = 4  # <vq>
 _MAX_NAME: Final = 64  # a longer string is text, not a name
 
 # Where a family's users settled on a token that no pattern would rank first.
@@ -107,16 +110,42 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(w.lower() for w in _WORD.findall(text))
 
 
+def purpose(text: str) -> Purpose | None:
+    """What the name of a token says that it is for, None where it says nothing.
+
+    >>> [purpose(text) for text in ("<pad>", "<unused7>", "<|image_pad|>", "<s>", "pad")]
+    ['pad', 'reserved', 'modality', None, None]
+    """
+    return _purpose(text) if _MIN_NAME <= len(text) <= _MAX_NAME else None
+
+
+@functools.lru_cache(1 << 16)  # 2 µs a name, and the same ones come up in every repository
+def _purpose(text: str) -> Purpose | None:
+    if _MADE_UP.fullmatch(text) or _FALCON_STYLE.fullmatch(text):
+        return "reserved"
+    if not _BRACKETED.fullmatch(text):
+        return None
+    name = words(text)
+    found = set(name)
+    if found & _MODALITY:
+        return "modality"
+    if found & _PAD_WORDS:
+        return "pad"
+    free = (
+        found & _RESERVED_WORDS
+        or (found & _NUMBERED_WORDS and any(w.isdigit() for w in name))
+        or name == ("reg", "extra")
+    )
+    return "reserved" if free and name[:2] != ("extra", "id") else None
+
+
 def names_a_pad(text: str) -> bool:
     """True for a bracketed token whose name says that it is a pad, of text and not of another modality.
 
     >>> [t for t in ("<pad>", "[PAD]", "<｜▁pad▁｜>", "pad", "<|image_pad|>", "<|fim_pad|>") if names_a_pad(t)]
     ['<pad>', '[PAD]', '<｜▁pad▁｜>', '<|fim_pad|>']
     """
-    if len(text) > _MAX_NAME or not _BRACKETED.fullmatch(text):
-        return False
-    name = set(words(text))
-    return bool(name & _PAD_WORDS) and not name & _MODALITY
+    return purpose(text) == "pad"
 
 
 def names_a_modality(text: str) -> bool:
@@ -125,7 +154,7 @@ def names_a_modality(text: str) -> bool:
     >>> names_a_modality("<|vision_pad|>")
     True
     """
-    return len(text) <= _MAX_NAME and bool(_BRACKETED.fullmatch(text)) and bool(set(words(text)) & _MODALITY)
+    return purpose(text) == "modality"
 
 
 def names_a_reserve(text: str) -> bool:
@@ -136,22 +165,7 @@ def names_a_reserve(text: str) -> bool:
     >>> [t for t in ("<|reserved_special_token_7|>", "[control_768]", "<extra_id_0>") if names_a_reserve(t)]
     ['<|reserved_special_token_7|>', '[control_768]']
     """
-    if len(text) > _MAX_NAME:
-        return False
-    if _MADE_UP.fullmatch(text) or _FALCON_STYLE.fullmatch(text):
-        return True
-    if not _BRACKETED.fullmatch(text):
-        return False
-    name = words(text)
-    found = set(name)
-    if found & _MODALITY or name[:2] == ("extra", "id") or found & _PAD_WORDS:
-        return False
-    numbered = any(w.isdigit() for w in name)
-    return (
-        bool(found & _RESERVED_WORDS)
-        or (numbered and bool(found & _NUMBERED_WORDS))
-        or name == ("reg", "extra")
-    )
+    return purpose(text) == "reserved"
 
 
 def interesting(text: str) -> bool:
@@ -160,7 +174,7 @@ def interesting(text: str) -> bool:
     >>> interesting("<pad>"), interesting("house")
     (True, False)
     """
-    return names_a_pad(text) or names_a_reserve(text) or names_a_modality(text)
+    return purpose(text) is not None
 
 
 def emits_unk(table: TokenTable) -> bool | None:
@@ -205,7 +219,7 @@ def assess(
         if kind in ("config", "wanted"):  # the other kinds are known by their names
             if unk is not None and token.id == unk.id:
                 refused += _unk_refusals(table)
-            elif token.text not in added and not names_a_pad(token.text) and not names_a_reserve(token.text):
+            elif token.text not in added and purpose(token.text) not in ("pad", "reserved"):
                 refused.append("it is an ordinary entry of the vocabulary, which plain text produces")
         found.append(Candidate(token, kind, evidence, tuple(refused)))
 
@@ -213,11 +227,11 @@ def assess(
         judge(wanted, "wanted", "named by the caller")
     if declared is not None and declared.id is not None:
         judge(declared, "config", "the config declares it as its pad")
-    names = [Token(text, i) for text, i in table.vocab.items() if text[:1] in _FIRST]
-    pads = [token for token in names if names_a_pad(token.text)]
+    names = [(text, purpose(text)) for text in table.vocab if text[:1] in _FIRST]
+    pads = [Token(text, table.vocab[text]) for text, kind in names if kind == "pad"]
     for token in sorted(pads, key=_pad_rank):
         judge(token, "named", "its name says pad")
-    reserves = [token for token in names if names_a_reserve(token.text)]
+    reserves = [Token(text, table.vocab[text]) for text, kind in names if kind == "reserved"]
     for token in sorted(reserves, key=_reserve_rank)[:MAX_RESERVED]:
         judge(token, "reserved", _CONVENTION.get(token.text, "its name says that it was kept free"))
     if unk is not None and unk.id is not None:

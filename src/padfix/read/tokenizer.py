@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any, Final
 
-from padfix.candidates import MAX_RESERVED, TokenTable, assess, emits_unk, names_a_pad, names_a_reserve
+from padfix.candidates import MAX_RESERVED, TokenTable, assess, emits_unk, purpose
 from padfix.errors import SourceError
 from padfix.read import auto_class, defaults
 from padfix.read.backend import Added
@@ -20,9 +19,6 @@ from padfix.read.uses import declared, pad_uses
 from padfix.types import BackendPadding, Token
 
 _MAIN: Final = ("pad_token", "eos_token", "unk_token", "bos_token")
-# the same names come up in every repository
-_is_pad = functools.lru_cache(1 << 16)(names_a_pad)
-_is_reserve = functools.lru_cache(1 << 16)(names_a_reserve)
 _KINDS: Final = ("BPE", "WordPiece", "Unigram", "WordLevel")
 
 
@@ -123,8 +119,10 @@ def _others(built: Built, tokens: Mapping[str, Token], major: str) -> list[tuple
 
 def _candidates(table: Mapping[str, int]) -> dict[str, int]:
     """The entries that can become candidates: pads, and as many reserved tokens as are looked at."""
-    kept = {text: i for text, i in table.items() if _is_pad(text)}
-    reserved = sorted(((i, text) for text, i in table.items() if _is_reserve(text)), reverse=True)
+    # half of a table are single characters, which name nothing
+    named = [(i, text, kind) for text, i in table.items() if len(text) > 1 and (kind := purpose(text))]
+    kept = {text: i for i, text, kind in named if kind == "pad"}
+    reserved = sorted(((i, text) for i, text, kind in named if kind == "reserved"), reverse=True)
     falcon = [(i, text) for i, text in reserved if text.startswith(">>")]  # ranked apart from the others
     return kept | {text: i for i, text in (*falcon, *reserved[: 2 * MAX_RESERVED])}
 
