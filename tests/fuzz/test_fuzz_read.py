@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from padfix.errors import SourceError
-from padfix.read import scan, tokenizer_json
 from padfix.read.repo import read_repo
 
 SECONDS = 5.0  # for one damaged repository of a few kB; a second under load is a busy machine
@@ -26,9 +25,6 @@ SECONDS = 5.0  # for one damaged repository of a few kB; a second under load is 
 def attempt(files: dict[str, bytes], seed: int) -> str:
     """Read once; the outcome, or an assertion that names the seed."""
     started = time.monotonic()
-    # every third takes the quick ways that are meant for files of megabytes
-    smallest = 0 if seed % 3 == 0 else 150_000
-    scan.SCAN_FROM = tokenizer_json._SMALL = smallest  # type: ignore[misc]
     try:
         state = read_repo(MemorySource(files), major="45"[seed % 2])
     except SourceError as error:
@@ -39,8 +35,6 @@ def attempt(files: dict[str, bytes], seed: int) -> str:
     else:
         json.dumps(state.to_dict())
         outcome = "read"
-    finally:
-        scan.SCAN_FROM = tokenizer_json._SMALL = 150_000  # type: ignore[misc]
     assert time.monotonic() - started < SECONDS, f"seed {seed}: {time.monotonic() - started:.1f} s"
     return outcome
 

@@ -369,10 +369,10 @@ def read_vocabulary(files: TokenizerFiles, name: str, *, python: bool = True) ->
 def _read_vocabulary(files: TokenizerFiles, name: str, python: bool) -> Vocab:
     data = files.repository.read(name, MAX_TOKENIZER_JSON)
     if name.endswith(".json"):
-        scanned = scan_object(data.strip())
-        return scanned or object_vocab(
-            parse(decode(data, files.source, name), files.source, name), files.source, name
-        )
+        scanned = scan_object(data)
+        if scanned is not None and not data[scanned.end :].strip(b" \t\r\n"):
+            return scanned
+        return object_vocab(parse(decode(data, files.source, name), files.source, name), files.source, name)
     text = decode(data, files.source, name)
     if python:
         return DictVocab({line: i for i, line in enumerate(lines_of(text))})

@@ -80,8 +80,8 @@ def _from_text(files: TokenizerFiles, built: Built, text: str) -> bool:
     if model.get("type") == "BPE":  # declared or not: Qwen3's MLX conversion declares an ordinary token
         if len(text) == 1:
             return True
-        parts = vocab.parts(text[:_MAX_SPLITS], text[1:])
-        cuts = [i for i in range(1, min(len(text), _MAX_SPLITS)) if {text[:i], text[i:]} <= parts]
+        places = range(1, min(len(text), _MAX_SPLITS))
+        cuts = [i for i in places if None not in (vocab.get(text[:i]), vocab.get(text[i:]))]
         return bool(cuts) and _merged(files, text, cuts)
     if text in declared(files):
         return False

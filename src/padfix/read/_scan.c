@@ -1,0 +1,767 @@
+/* Large vocabularies as positions in the file's own bytes.
+ *
+ * A vocabulary of 128,000 tokens costs 110 ms as a Python dictionary and 4 ms this way. Nothing here is needed to
+ * be right: what cannot be compiled, or a file that is not of the plain kind read here, is read by json and by
+ * padfix.read.vocab instead, and tests compare the two.
+ *
+ * Every byte comes from a stranger. A function that reads gets a pointer and the end, and looks at nothing behind it.
+ */
+#define Py_LIMITED_API 0x030B0000
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <structmember.h>
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__SSE2__) && defined(__GNUC__)
+#include <emmintrin.h>
+#endif
+
+typedef struct {
+    uint32_t start;  /* of the text in the data; from the data's size on, in the unescaped texts */
+    uint32_t length; /* bytes of UTF-8 */
+    uint32_t id;
+    uint32_t hash;
+} Entry;
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *data;     /* bytes */
+    PyObject *selected; /* dict, once asked for */
+    const uint8_t *bytes;
+    size_t bytes_size;
+    uint8_t *unescaped;
+    size_t unescaped_size, unescaped_room;
+    Entry *entries;
+    size_t count, room;
+    uint32_t *chosen; /* the entries that select() gives */
+    size_t chosen_count, chosen_room;
+    uint32_t *slots; /* hash table: the number of an entry plus one */
+    uint32_t mask;
+    uint32_t *by_id; /* the first entry of each id plus one; NULL where ids ascend */
+    Py_ssize_t size, ids, max_id, end;
+} Vocab;
+
+/* ODD: not the plain kind, read it another way. */
+typedef enum { DONE, ODD, NO_MEMORY } Result;
+
+static PyObject *vocab_type;
+static uint64_t secret[2]; /* without it nobody can write texts that collide */
+
+/* The strings that padfix.read.vocab.wanted keeps. */
+static const char first_wanted[] = "<[{(_>m", last_wanted[] = ">])}_<0123456789";
+static uint8_t is_first[256], is_last[256];
+
+static inline int wanted(const uint8_t *text, size_t length) {
+    if (length == 0)
+        return 0;
+    if (length == 1)
+        return text[0] >= ' ';
+    if (length == 2 && text[0] >= 0xC2 && text[0] <= 0xC7)
+        return 1; /* one character below U+0200 */
+    return is_first[text[0]] && is_last[text[length - 1]];
+}
+
+/* ---- JSON ---- */
+
+static const uint8_t *skip_blanks(const uint8_t *p, const uint8_t *end) {
+    while (p < end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
+        p++;
+    return p;
+}
+
+enum { ESCAPED = 1, WIDE = 2 }; /* what a string holds: a backslash; bytes beyond ASCII that are still to be checked */
+
+/* From behind the opening quote to the closing one, NULL where there is none. */
+static inline const uint8_t *string_end(const uint8_t *p, const uint8_t *end, int *holds) {
+    const uint8_t *begin = p;
+    for (;;) {
+#if defined(__SSE2__) && defined(__GNUC__)
+        while (end - p >= 16) { /* a quote, a backslash or a control character among 16 bytes */
+            __m128i x = _mm_loadu_si128((const __m128i *)p);
+            __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(0x1f)), x);
+            __m128i special = _mm_or_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8('"')),
+                                           _mm_cmpeq_epi8(x, _mm_set1_epi8('\\')));
+            unsigned stop = (unsigned)_mm_movemask_epi8(_mm_or_si128(control, special));
+            unsigned wide = (unsigned)_mm_movemask_epi8(x);
+            if (stop) {
+                wide &= (stop & -stop) - 1;
+                /* half of a byte-level vocabulary begins with one character of two bytes, a space, and is ASCII else */
+                int spaced = (wide == 3) & (p == begin) & (p[0] >= 0xC2) & (p[0] < 0xE0) & (p[1] < 0xC0);
+                *holds |= (wide != 0) & !spaced ? WIDE : 0;
+                p += __builtin_ctz(stop);
+                break;
+            }
+            *holds |= wide ? WIDE : 0;
+            p += 16;
+        }
+#endif
+        while (p < end && *p != '"' && *p != '\\' && *p >= 0x20)
+            *holds |= *p++ & 0x80 ? WIDE : 0;
+        if (p == end || *p < 0x20)
+            return NULL;
+        if (*p == '"')
+            return p;
+        if (end - p < 2)
+            return NULL;
+        *holds |= ESCAPED;
+        p += 2;
+    }
+}
+
+static int is_utf8(const uint8_t *p, const uint8_t *end) {
+    while (p < end) {
+        if (*p < 0x80) {
+            p++;
+            continue;
+        }
+        ptrdiff_t length = *p < 0xC2 ? 0 : *p < 0xE0 ? 2 : *p < 0xF0 ? 3 : *p < 0xF5 ? 4 : 0;
+        if (length == 0 || length > end - p || (p[1] & 0xC0) != 0x80)
+            return 0;
+        if (length > 2 && ((p[2] & 0xC0) != 0x80 || (p[length - 1] & 0xC0) != 0x80))
+            return 0;
+        if ((*p == 0xE0 && p[1] < 0xA0) || (*p == 0xED && p[1] > 0x9F) || (*p == 0xF0 && p[1] < 0x90) ||
+            (*p == 0xF4 && p[1] > 0x8F))
+            return 0; /* longer than needed, a surrogate, or beyond the last character */
+        p += length;
+    }
+    return 1;
+}
+
+/* Four hexadecimal digits, -1 where there are none. */
+static long hexadecimal(const uint8_t *p, const uint8_t *end) {
+    long value = 0;
+    if (end - p < 4)
+        return -1;
+    for (int i = 0; i < 4; i++) {
+        int digit = p[i] >= '0' && p[i] <= '9'   ? p[i] - '0'
+                    : p[i] >= 'a' && p[i] <= 'f' ? p[i] - 'a' + 10
+                    : p[i] >= 'A' && p[i] <= 'F' ? p[i] - 'A' + 10
+                                                 : -1;
+        if (digit < 0)
+            return -1;
+        value = value * 16 + digit;
+    }
+    return value;
+}
+
+/* Write an escaped string as UTF-8, which is never longer; where that ends, NULL for a wrong escape. */
+static uint8_t *unescape(const uint8_t *p, const uint8_t *end, uint8_t *to) {
+    static const char names[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
+    while (p < end) {
+        if (*p != '\\') {
+            *to++ = *p++;
+            continue;
+        }
+        if (end - p < 2)
+            return NULL;
+        const char *named = p[1] ? strchr(names, p[1]) : NULL;
+        if (named) {
+            *to++ = (uint8_t)meant[named - names];
+            p += 2;
+            continue;
+        }
+        long code = p[1] == 'u' ? hexadecimal(p + 2, end) : -1;
+        if (code < 0)
+            return NULL;
+        p += 6;
+        if (code >= 0xD800 && code < 0xE000) { /* half of a pair */
+            long low = end - p >= 6 && p[0] == '\\' && p[1] == 'u' ? hexadecimal(p + 2, end) : -1;
+            if (code >= 0xDC00 || low < 0xDC00 || low > 0xDFFF)
+                return NULL;
+            code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
+            p += 6;
+        }
+        if (code < 0x80) {
+            *to++ = (uint8_t)code;
+        } else if (code < 0x800) {
+            *to++ = (uint8_t)(0xC0 | code >> 6);
+            *to++ = (uint8_t)(0x80 | (code & 0x3F));
+        } else if (code < 0x10000) {
+            *to++ = (uint8_t)(0xE0 | code >> 12);
+            *to++ = (uint8_t)(0x80 | (code >> 6 & 0x3F));
+            *to++ = (uint8_t)(0x80 | (code & 0x3F));
+        } else {
+            *to++ = (uint8_t)(0xF0 | code >> 18);
+            *to++ = (uint8_t)(0x80 | (code >> 12 & 0x3F));
+            *to++ = (uint8_t)(0x80 | (code >> 6 & 0x3F));
+            *to++ = (uint8_t)(0x80 | (code & 0x3F));
+        }
+    }
+    return to;
+}
+
+/* Behind a number of the JSON grammar, NULL where there is none. */
+static const uint8_t *skip_number(const uint8_t *p, const uint8_t *end) {
+#define DIGITS                                                                                                        \
+    if (p == end || *p < '0' || *p > '9')                                                                             \
+        return NULL;                                                                                                  \
+    while (p < end && *p >= '0' && *p <= '9')                                                                         \
+        p++;
+    if (p < end && *p == '-')
+        p++;
+    if (end - p >= 2 && *p == '0' && p[1] >= '0' && p[1] <= '9')
+        return NULL;
+    DIGITS
+    if (p < end && *p == '.') {
+        p++;
+        DIGITS
+    }
+    if (p < end && (*p == 'e' || *p == 'E')) {
+        p++;
+        if (p < end && (*p == '+' || *p == '-'))
+            p++;
+        DIGITS
+    }
+#undef DIGITS
+    return p;
+}
+
+/* ---- entries ---- */
+
+static const uint8_t *text_of(const Vocab *self, const Entry *entry) {
+    return entry->start < self->bytes_size ? self->bytes + entry->start
+                                           : self->unescaped + (entry->start - self->bytes_size);
+}
+
+/* Room for one more item of an array. */
+static Result grow(void **array, size_t *room, size_t used, size_t more, size_t item) {
+    if (used + more <= *room)
+        return DONE;
+    size_t wider = *room * 2 > used + more ? *room * 2 : used + more;
+    void *moved = realloc(*array, wider * item);
+    if (moved == NULL)
+        return NO_MEMORY;
+    *array = moved;
+    *room = wider;
+    return DONE;
+}
+
+static uint64_t mixed(uint64_t a, uint64_t b) {
+#ifdef __SIZEOF_INT128__
+    unsigned __int128 product = (unsigned __int128)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+#else
+    uint64_t high = (a >> 32) * (b >> 32), low = (a & 0xFFFFFFFF) * (b & 0xFFFFFFFF);
+    uint64_t cross = (a >> 32) * (b & 0xFFFFFFFF) + (low >> 32), rest = (a & 0xFFFFFFFF) * (b >> 32) + (cross & 0xFFFFFFFF);
+    return (a * b) ^ (high + (cross >> 32) + (rest >> 32));
+#endif
+}
+
+/* ``room``: bytes that may be looked at, at least ``length``. */
+static inline uint32_t hash_of(const uint8_t *text, size_t length, size_t room) {
+    uint64_t state = secret[0] ^ length, words[2] = {0, 0};
+    for (; length > 16; text += 16, length -= 16, room -= 16) {
+        memcpy(words, text, 16);
+        state = mixed(words[0] ^ secret[1], words[1] ^ state);
+    }
+    if (room >= 16) {
+        memcpy(words, text, 16);
+        words[0] &= length < 8 ? ((uint64_t)1 << 8 * length) - 1 : UINT64_MAX;
+        words[1] &= length < 16 ? length < 8 ? 0 : ((uint64_t)1 << 8 * (length - 8)) - 1 : UINT64_MAX;
+    } else {
+        words[0] = words[1] = 0;
+        memcpy(words, text, length);
+    }
+    return (uint32_t)mixed(words[0] ^ secret[1], words[1] ^ state);
+}
+
+/* Note one string of the file, whose text lies between quotes at p and stop. */
+static inline Result add_entry(Vocab *self, const uint8_t *p, const uint8_t *stop, int holds, uint32_t id) {
+    size_t length = (size_t)(stop - p), start = (size_t)(p - self->bytes);
+    size_t room = self->bytes_size - start;
+    const uint8_t *text = p;
+    if (holds & WIDE && !is_utf8(p, stop))
+        return ODD;
+    if (holds & ESCAPED) {
+        if (grow((void **)&self->unescaped, &self->unescaped_room, self->unescaped_size, length, 1))
+            return NO_MEMORY;
+        uint8_t *to = self->unescaped + self->unescaped_size, *ends = unescape(p, stop, to);
+        if (ends == NULL)
+            return ODD;
+        text = to;
+        length = room = (size_t)(ends - to);
+        start = self->bytes_size + self->unescaped_size;
+        self->unescaped_size += length;
+    }
+    if (wanted(text, length)) {
+        if (grow((void **)&self->chosen, &self->chosen_room, self->chosen_count, 1, sizeof(uint32_t)))
+            return NO_MEMORY;
+        self->chosen[self->chosen_count++] = (uint32_t)self->count;
+    }
+    if (grow((void **)&self->entries, &self->room, self->count, 1, sizeof(Entry)))
+        return NO_MEMORY;
+    self->entries[self->count++] = (Entry){(uint32_t)start, (uint32_t)length, id, hash_of(text, length, room)};
+    return DONE;
+}
+
+/* A whole number below 2**32, and behind it; NULL where there is none. */
+static const uint8_t *read_id(const uint8_t *p, const uint8_t *end, uint32_t *id) {
+    const uint8_t *digits = p;
+    uint64_t value = 0;
+#if defined(__GNUC__) && defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    if (end - p >= 8) { /* up to seven digits, eight bytes at a time */
+        uint64_t word, others;
+        memcpy(&word, p, 8);
+        word ^= 0x3030303030303030;
+        others = ((word & 0x7F7F7F7F7F7F7F7F) + 0x7676767676767676) | word; /* top bits: which bytes are no digits */
+        others &= 0x8080808080808080;
+        if (others && !(others & 0x80) && (word & 0xFF)) {
+            int width = __builtin_ctzll(others) >> 3;
+            word <<= 64 - 8 * width;
+            word = word * 10 + (word >> 8);
+            *id = (uint32_t)(((word & 0x000000FF000000FF) * 0x000F424000000064 +
+                              (word >> 16 & 0x000000FF000000FF) * 0x0000271000000001) >> 32);
+            return p + width;
+        }
+    }
+#endif
+    while (p < end && *p >= '0' && *p <= '9' && p - digits < 10)
+        value = value * 10 + (*p++ - '0');
+    *id = (uint32_t)value;
+    return p == digits || value > UINT32_MAX || (*digits == '0' && p - digits > 1) ? NULL : p;
+}
+
+/* True where two runs of bytes are equal; both have eight bytes if p has. */
+static inline int same(const uint8_t *p, const uint8_t *q, ptrdiff_t length, const uint8_t *end) {
+    if (length <= 8 && end - p >= 8) {
+        uint64_t left, right;
+        memcpy(&left, p, 8);
+        memcpy(&right, q, 8);
+        return length == 0 || (left ^ right) << (64 - 8 * length) == 0;
+    }
+    return memcmp(p, q, (size_t)length) == 0;
+}
+
+/* {"token": id, ...} from p on. */
+static Result read_object(Vocab *self, const uint8_t *p, const uint8_t *end) {
+    p = skip_blanks(p, end);
+    if (p == end || *p++ != '{')
+        return ODD;
+    p = skip_blanks(p, end);
+    if (p < end && *p == '}') {
+        self->end = p + 1 - self->bytes;
+        return DONE;
+    }
+    const uint8_t *blanks = p;
+    ptrdiff_t gap = 0;
+    for (;;) {
+        int holds = 0;
+        if (p == end || *p++ != '"')
+            return ODD;
+        const uint8_t *text = p, *stop = string_end(p, end, &holds);
+        if (stop == NULL)
+            return ODD;
+        p = skip_blanks(stop + 1, end);
+        if (p == end || *p++ != ':')
+            return ODD;
+        p = skip_blanks(p, end);
+        uint32_t id;
+        p = read_id(p, end, &id);
+        if (p == NULL)
+            return ODD;
+        Result result = add_entry(self, text, stop, holds, (uint32_t)id);
+        if (result != DONE)
+            return result;
+        p = skip_blanks(p, end);
+        if (p == end || (*p != ',' && *p != '}'))
+            return ODD;
+        if (*p++ == '}') {
+            self->end = p - self->bytes;
+            return DONE;
+        }
+        const uint8_t *before = p; /* every writer puts the same blanks between entries */
+        if (end - p > gap && same(p, blanks, gap, end) && p[gap] == '"') {
+            p += gap;
+        } else {
+            p = skip_blanks(p, end);
+            blanks = before;
+            gap = p - before;
+        }
+    }
+}
+
+/* [["piece", score], ...] from p on: an id is a position. */
+static Result read_pairs(Vocab *self, const uint8_t *p, const uint8_t *end) {
+    p = skip_blanks(p, end);
+    if (p == end || *p++ != '[')
+        return ODD;
+    for (;;) {
+        int holds = 0;
+        p = skip_blanks(p, end);
+        if (p == end || *p++ != '[')
+            return ODD;
+        p = skip_blanks(p, end);
+        if (p == end || *p++ != '"')
+            return ODD;
+        const uint8_t *text = p, *stop = string_end(p, end, &holds);
+        if (stop == NULL)
+            return ODD;
+        p = skip_blanks(stop + 1, end);
+        if (p == end || *p++ != ',')
+            return ODD;
+        p = skip_number(skip_blanks(p, end), end);
+        if (p == NULL)
+            return ODD;
+        p = skip_blanks(p, end);
+        if (p == end || *p++ != ']')
+            return ODD;
+        Result result = add_entry(self, text, stop, holds, (uint32_t)self->count);
+        if (result != DONE)
+            return result;
+        p = skip_blanks(p, end);
+        if (p == end || (*p != ',' && *p != ']'))
+            return ODD;
+        if (*p++ == ']') {
+            self->end = p - self->bytes;
+            return DONE;
+        }
+    }
+}
+
+/* The place of a text in the hash table: its own, or the free one where it would be. */
+static uint32_t *slot_of(const Vocab *self, const uint8_t *text, size_t length, uint32_t hash) {
+    for (uint32_t at = hash & self->mask;; at = (at + 1) & self->mask) {
+        uint32_t *slot = &self->slots[at];
+        if (*slot == 0)
+            return slot;
+        const Entry *entry = &self->entries[*slot - 1];
+        if (entry->hash == hash && entry->length == length && memcmp(text_of(self, entry), text, length) == 0)
+            return slot;
+    }
+}
+
+/* The hash table. ODD: a text comes twice, of which each library keeps another one. */
+static Result index_texts(Vocab *self) {
+    size_t slots = 16;
+    while (slots < 2 * self->count)
+        slots *= 2;
+    self->slots = calloc(slots, sizeof(uint32_t));
+    if (self->slots == NULL)
+        return NO_MEMORY;
+    self->mask = (uint32_t)(slots - 1);
+    for (size_t i = 0; i < self->count; i++) {
+        const Entry *entry = &self->entries[i];
+        uint32_t *slot = slot_of(self, text_of(self, entry), entry->length, entry->hash);
+        if (*slot)
+            return ODD;
+        *slot = (uint32_t)(i + 1);
+    }
+    return DONE;
+}
+
+/* How many ids there are, the highest, and a table of them where they do not ascend. */
+static Result index_ids(Vocab *self) {
+    int ascending = 1;
+    uint32_t highest = 0;
+    for (size_t i = 0; i < self->count; i++) {
+        uint32_t id = self->entries[i].id;
+        ascending &= i == 0 || id > highest;
+        highest = id > highest ? id : highest;
+    }
+    self->size = self->ids = (Py_ssize_t)self->count;
+    self->max_id = self->count ? (Py_ssize_t)highest : -1;
+    if (ascending)
+        return DONE;
+    if (highest / 16 > self->count + 65536)
+        return ODD; /* a table for so few would be too large */
+    self->by_id = calloc((size_t)highest + 1, sizeof(uint32_t));
+    if (self->by_id == NULL)
+        return NO_MEMORY;
+    self->ids = 0;
+    for (size_t i = 0; i < self->count; i++) {
+        uint32_t *first = &self->by_id[self->entries[i].id];
+        self->ids += *first == 0;
+        if (*first == 0)
+            *first = (uint32_t)(i + 1);
+    }
+    return DONE;
+}
+
+static const Entry *entry_of_id(const Vocab *self, Py_ssize_t id) {
+    if (id < 0 || id > self->max_id)
+        return NULL;
+    if (self->by_id)
+        return self->by_id[id] ? &self->entries[self->by_id[id] - 1] : NULL;
+    size_t low = 0, high = self->count; /* the first entry with this id or a higher one lies in low .. high */
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if ((Py_ssize_t)self->entries[middle].id < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < self->count && (Py_ssize_t)self->entries[low].id == id ? &self->entries[low] : NULL;
+}
+
+/* ---- Python ---- */
+
+static PyObject *scan(PyObject *args, Result (*read)(Vocab *, const uint8_t *, const uint8_t *)) {
+    PyObject *data;
+    Py_ssize_t start = 0, size;
+    char *bytes;
+    if (!PyArg_ParseTuple(args, "O|n", &data, &start) || PyBytes_AsStringAndSize(data, &bytes, &size) < 0)
+        return NULL;
+    if (start < 0 || start > size || size > INT32_MAX)
+        Py_RETURN_NONE;
+    Vocab *self = PyObject_New(Vocab, (PyTypeObject *)vocab_type);
+    if (self == NULL)
+        return NULL;
+    memset((char *)self + sizeof(PyObject), 0, sizeof(Vocab) - sizeof(PyObject));
+    Py_INCREF(data);
+    self->data = data;
+    self->bytes = (const uint8_t *)bytes;
+    self->bytes_size = (size_t)size;
+    Result result;
+    Py_BEGIN_ALLOW_THREADS;
+    result = read(self, self->bytes + start, self->bytes + size);
+    if (result == DONE)
+        result = index_ids(self);
+    if (result == DONE)
+        result = index_texts(self);
+    Py_END_ALLOW_THREADS;
+    if (result == DONE)
+        return (PyObject *)self;
+    Py_DECREF(self);
+    if (result == NO_MEMORY)
+        return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+static PyObject *scan_object(PyObject *module, PyObject *args) {
+    (void)module;
+    return scan(args, read_object);
+}
+
+static PyObject *scan_pairs(PyObject *module, PyObject *args) {
+    (void)module;
+    return scan(args, read_pairs);
+}
+
+static void vocab_dealloc(Vocab *self) {
+    PyTypeObject *type = Py_TYPE((PyObject *)self);
+    free(self->unescaped);
+    free(self->entries);
+    free(self->chosen);
+    free(self->slots);
+    free(self->by_id);
+    Py_XDECREF(self->data);
+    Py_XDECREF(self->selected);
+    PyObject_Free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *unicode_of(const Vocab *self, const Entry *entry) {
+    return PyUnicode_DecodeUTF8((const char *)text_of(self, entry), entry->length, "strict");
+}
+
+static PyObject *vocab_get(Vocab *self, PyObject *text) {
+    Py_ssize_t length;
+    const char *utf8 = PyUnicode_AsUTF8AndSize(text, &length);
+    if (utf8 == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError))
+            return NULL;
+        PyErr_Clear(); /* a lone surrogate, which no entry has */
+        Py_RETURN_NONE;
+    }
+    uint32_t hash = hash_of((const uint8_t *)utf8, (size_t)length, (size_t)length);
+    uint32_t slot = *slot_of(self, (const uint8_t *)utf8, (size_t)length, hash);
+    if (slot == 0)
+        Py_RETURN_NONE;
+    return PyLong_FromUnsignedLong(self->entries[slot - 1].id);
+}
+
+static PyObject *vocab_has_id(Vocab *self, PyObject *number) {
+    Py_ssize_t id = PyNumber_AsSsize_t(number, NULL);
+    if (id == -1 && PyErr_Occurred())
+        return NULL;
+    return PyBool_FromLong(entry_of_id(self, id) != NULL);
+}
+
+static PyObject *vocab_text_of(Vocab *self, PyObject *number) {
+    Py_ssize_t id = PyNumber_AsSsize_t(number, NULL);
+    if (id == -1 && PyErr_Occurred())
+        return NULL;
+    const Entry *entry = entry_of_id(self, id);
+    if (entry == NULL)
+        Py_RETURN_NONE;
+    return unicode_of(self, entry);
+}
+
+static PyObject *vocab_select(Vocab *self, PyObject *unused) {
+    (void)unused;
+    if (self->selected == NULL) {
+        PyObject *selected = PyDict_New();
+        for (size_t i = 0; selected && i < self->chosen_count; i++) {
+            const Entry *entry = &self->entries[self->chosen[i]];
+            PyObject *text = unicode_of(self, entry), *id = PyLong_FromUnsignedLong(entry->id);
+            if (text == NULL || id == NULL || PyDict_SetItem(selected, text, id) < 0)
+                Py_CLEAR(selected);
+            Py_XDECREF(text);
+            Py_XDECREF(id);
+        }
+        self->selected = selected;
+    }
+    Py_XINCREF(self->selected);
+    return self->selected;
+}
+
+static PyMethodDef vocab_methods[] = {
+    {"get", (PyCFunction)vocab_get, METH_O, "The id of a string."},
+    {"has_id", (PyCFunction)vocab_has_id, METH_O, "True when some string has this id."},
+    {"text_of", (PyCFunction)vocab_text_of, METH_O, "The first string that has this id."},
+    {"select", (PyCFunction)vocab_select, METH_NOARGS, "The entries that candidates are made of."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef vocab_members[] = {
+    {"size", T_PYSSIZET, offsetof(Vocab, size), READONLY, "Entries."},
+    {"strings", T_PYSSIZET, offsetof(Vocab, size), READONLY, "Distinct strings."},
+    {"ids", T_PYSSIZET, offsetof(Vocab, ids), READONLY, "Distinct ids."},
+    {"max_id", T_PYSSIZET, offsetof(Vocab, max_id), READONLY, "The highest id, -1 when there is none."},
+    {"end", T_PYSSIZET, offsetof(Vocab, end), READONLY, "Where the file goes on behind the vocabulary."},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot vocab_slots[] = {
+    {Py_tp_doc, "A vocabulary as positions in the bytes of a JSON object or array."},
+    {Py_tp_dealloc, vocab_dealloc},
+    {Py_tp_methods, vocab_methods},
+    {Py_tp_members, vocab_members},
+    {0, NULL},
+};
+
+static PyType_Spec vocab_spec = {
+    "padfix.read._scan.ScannedVocab", sizeof(Vocab), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, vocab_slots,
+};
+
+/* A protobuf number below 2**63 at *p; 0 where there is none. */
+static int varint(const uint8_t **p, const uint8_t *end, uint64_t *value) {
+    *value = 0;
+    for (int shift = 0; *p < end && shift < 63; shift += 7) {
+        uint8_t byte = *(*p)++;
+        *value |= (uint64_t)(byte & 127) << shift;
+        if (byte < 128)
+            return 1;
+    }
+    return 0;
+}
+
+static PyObject *sentencepieces(PyObject *module, PyObject *data) {
+    (void)module;
+    char *bytes;
+    Py_ssize_t size;
+    if (PyBytes_AsStringAndSize(data, &bytes, &size) < 0)
+        return NULL;
+    const uint8_t *begin = (const uint8_t *)bytes, *end = begin + size, *p = begin, *read_to = begin;
+    uint8_t *kinds = NULL;
+    size_t count = 0, room = 0;
+    PyObject *texts = PyList_New(0), *result = NULL;
+    if (texts == NULL)
+        return NULL;
+    while (p < end && *p++ == 0x0A) { /* field 1: a piece */
+        uint64_t length, kind = 1;
+        if (!varint(&p, end, &length) || length > (uint64_t)(end - p))
+            break;
+        const uint8_t *stop = p + length, *text = p;
+        uint64_t text_length = 0;
+        while (p < stop) {
+            uint8_t key = *p++;
+            uint64_t number;
+            if (key == 0x0A && varint(&p, stop, &number) && number <= (uint64_t)(stop - p)) {
+                text = p;
+                text_length = number;
+                p += number;
+            } else if (key == 0x15 && stop - p >= 4) {
+                p += 4; /* its score */
+            } else if (key == 0x18 && varint(&p, stop, &number)) {
+                kind = number;
+            } else {
+                goto done; /* anything else is for the reader of all fields */
+            }
+        }
+        if (!is_utf8(text, text + text_length))
+            break;
+        PyObject *decoded = PyUnicode_DecodeUTF8((const char *)text, (Py_ssize_t)text_length, "strict");
+        int failed = decoded == NULL || PyList_Append(texts, decoded) < 0;
+        Py_XDECREF(decoded);
+        if (failed)
+            goto error;
+        if (grow((void **)&kinds, &room, count, 1, 1)) {
+            PyErr_NoMemory();
+            goto error;
+        }
+        kinds[count++] = (uint8_t)(kind < 255 ? kind : 255);
+        read_to = p;
+    }
+done:
+    result = Py_BuildValue("Oy#n", texts, kinds ? (char *)kinds : "", (Py_ssize_t)count, (Py_ssize_t)(read_to - begin));
+error:
+    free(kinds);
+    Py_DECREF(texts);
+    return result;
+}
+
+/* The same choice for a dictionary. */
+static PyObject *select_wanted(PyObject *module, PyObject *table) {
+    (void)module;
+    PyObject *selected = PyDict_New(), *key, *value;
+    Py_ssize_t at = 0;
+    if (selected == NULL)
+        return NULL;
+    if (!PyDict_Check(table)) {
+        PyErr_SetString(PyExc_TypeError, "a dictionary of string -> id");
+        Py_CLEAR(selected);
+    }
+    while (selected && PyDict_Next(table, &at, &key, &value)) {
+        Py_ssize_t length = PyUnicode_GetLength(key);
+        Py_UCS4 first = length > 0 ? PyUnicode_ReadChar(key, 0) : 0;
+        int keep = length == 1 ? first >= ' ' && first < 0x200 : 0;
+        if (length > 1 && first < 0x80 && is_first[first]) {
+            Py_UCS4 last = PyUnicode_ReadChar(key, length - 1);
+            keep = last < 0x80 && is_last[last];
+        }
+        if (length < 0 || (keep && PyDict_SetItem(selected, key, value) < 0))
+            Py_CLEAR(selected);
+    }
+    return selected;
+}
+
+static PyMethodDef functions[] = {
+    {"scan_object", scan_object, METH_VARARGS,
+     "scan_object(data, start=0): the vocabulary of a JSON object of string -> id, or None for any other text."},
+    {"scan_pairs", scan_pairs, METH_VARARGS,
+     "scan_pairs(data, start=0): the vocabulary of a JSON array of [piece, score], or None for any other text."},
+    {"sentencepieces", sentencepieces, METH_O,
+     "sentencepieces(data): the texts and kinds of the pieces that a model begins with, and where that ends."},
+    {"select", select_wanted, METH_O, "select(table): the entries of a dictionary that candidates are made of."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "padfix.read._scan", "Large vocabularies as positions in the file's own bytes.", -1, functions,
+    NULL, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__scan(void) {
+    for (const char *c = first_wanted; *c; c++)
+        is_first[(uint8_t)*c] = 1;
+    for (const char *c = last_wanted; *c; c++)
+        is_last[(uint8_t)*c] = 1;
+    PyObject *os = PyImport_ImportModule("os"), *drawn = NULL, *module = NULL;
+    char *bytes;
+    if (os != NULL)
+        drawn = PyObject_CallMethod(os, "urandom", "i", (int)sizeof secret);
+    if (drawn != NULL && (bytes = PyBytes_AsString(drawn)) != NULL) {
+        memcpy(secret, bytes, sizeof secret);
+        vocab_type = PyType_FromSpec(&vocab_spec);
+        module = vocab_type == NULL ? NULL : PyModule_Create(&definition);
+    }
+    if (module != NULL && PyModule_AddObjectRef(module, "ScannedVocab", vocab_type) < 0)
+        Py_CLEAR(module);
+    Py_XDECREF(os);
+    Py_XDECREF(drawn);
+    return module;
+}

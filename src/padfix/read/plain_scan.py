@@ -1,0 +1,74 @@
+"""What `padfix.read.scan` does where nothing is compiled: the same files read with ``json``, into dictionaries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from padfix.read.vocab import DictVocab, wanted
+
+
+class ScannedVocab(DictVocab):
+    """A dictionary, and where the file goes on behind it."""
+
+    end: int
+
+
+def scan_object(data: bytes, start: int = 0, /) -> ScannedVocab | None:
+    """The vocabulary of a JSON object of string -> id that begins at ``start``, or None for any other text."""
+    table, end = _value(data, start)
+    if not isinstance(table, dict):
+        return None
+    if any(type(token_id) is not int or not 0 <= token_id < 2**32 for token_id in table.values()):
+        return None
+    return _found(table, end)
+
+
+def scan_pairs(data: bytes, start: int = 0, /) -> ScannedVocab | None:
+    """The vocabulary of a JSON array of ``[piece, score]`` that begins at ``start``, or None for any other text."""
+    pairs, end = _value(data, start)
+    if not isinstance(pairs, list) or not pairs:
+        return None
+    table: dict[str, int] = {}
+    for i, pair in enumerate(pairs):
+        if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)):
+            return None
+        if type(pair[1]) not in (int, float) or pair[0] in table:
+            return None
+        table[pair[0]] = i
+    return _found(table, end)
+
+
+def sentencepieces(data: bytes, /) -> tuple[list[str], bytes, int]:
+    """The texts and kinds of the pieces that a model begins with, and where that ends: all is left to the caller."""
+    return [], b"", 0
+
+
+def select(table: Mapping[str, int], /) -> dict[str, int]:
+    """The entries of a dictionary that candidates are made of."""
+    return {text: token_id for text, token_id in table.items() if wanted(text)}
+
+
+def _value(data: bytes, start: int) -> tuple[Any, int]:
+    """The JSON value at ``start`` and its end; None where there is none, or where its end is not there yet."""
+    text = data[start:].decode("utf-8", "surrogateescape")  # the data may end within a character
+    first = len(text) - len(text.lstrip(" \t\r\n"))
+    try:
+        value, stop = _DECODER.raw_decode(text, first)
+        return value, start + len(text[:stop].encode("utf-8"))
+    except (ValueError, RecursionError):
+        return None, 0
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _found(table: dict[str, int], end: int) -> ScannedVocab:
+    vocab = ScannedVocab(table)
+    vocab.end = end
+    return vocab
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse)
