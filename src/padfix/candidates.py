@@ -12,7 +12,7 @@ import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from padfix.types import Candidate, Token
 
@@ -22,8 +22,7 @@ Purpose = Literal["pad", "reserved", "modality"]
 MAX_RESERVED: Final = 32  # Mistral-Nemo has 992 reserved tokens; more than this many are never looked at
 
 
-@dataclass(frozen=True, slots=True)
-class AddedToken:
+class AddedToken(NamedTuple):
     """An entry of the tokenizer's added-token table, which is matched before the model runs."""
 
     text: str

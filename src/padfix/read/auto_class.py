@@ -7,6 +7,9 @@ backend that has no pad.
 from __future__ import annotations
 
 import fnmatch
+import functools
+import os.path
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -40,7 +43,7 @@ def _auto_map(source: str, tokenizer_config: Mapping[str, Any]) -> list[Any] | N
     if "auto_map" not in tokenizer_config:
         return None
     raw = tokenizer_config["auto_map"]
-    if isinstance(raw, Mapping):
+    if isinstance(raw, dict):
         raw = raw.get("AutoTokenizer")
     if raw is None:
         return None
@@ -53,7 +56,7 @@ def _auto_map(source: str, tokenizer_config: Mapping[str, Any]) -> list[Any] | N
 
 def _has_own_tokenizer(tokenizer_config: Mapping[str, Any]) -> bool:
     raw = tokenizer_config.get("auto_map")
-    return bool(raw.get("AutoTokenizer")) if isinstance(raw, Mapping) else raw is not None
+    return bool(raw.get("AutoTokenizer")) if isinstance(raw, dict) else raw is not None
 
 
 def _known_config(table: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
@@ -70,6 +73,19 @@ def _remote(source: str, classes: list[Any]) -> SourceError:
         f"{source}: its tokenizer is the repository's own code ({shown[:80]}), which is not run here; "
         "what its pad is cannot be known without running it"
     )
+
+
+@functools.cache
+def _backend_names() -> re.Pattern[str]:
+    """Repositories that have the bare backend whatever they say; asking pattern by pattern takes ten times as long."""
+    patterns = defaults.tokenizers("5")["backend_name_patterns"]
+    return re.compile("|".join(fnmatch.translate(os.path.normcase(p)) for p in patterns))
+
+
+@functools.cache
+def _types_4() -> tuple[str, ...]:
+    """The model types of transformers 4, the longest first."""
+    return tuple(sorted(defaults.configs("4"), key=len, reverse=True))
 
 
 def _pick_5(
@@ -92,7 +108,7 @@ def _pick_5(
     # a config of a known class forgets the path it was saved under and takes the one it is loaded from
     path = source if known else config.get("_name_or_path", source)
     path = path.lower() if isinstance(path, str) else ""
-    if remote is None and any(fnmatch.fnmatch(path, p) for p in table["backend_name_patterns"]):
+    if remote is None and _backend_names().match(os.path.normcase(path)):
         return "TokenizersBackend"
     registered = (by_type.get(kind) or "").removesuffix("Fast") if kind else ""
     if remote is None and declared is not None and registered and registered != declared.removesuffix("Fast"):
@@ -118,7 +134,7 @@ def _pick_5(
             )
         return found
     if known:
-        if kind == "encoder-decoder" and isinstance(config.get("encoder"), Mapping):
+        if kind == "encoder-decoder" and isinstance(config.get("encoder"), dict):
             kind = str(config["encoder"].get("model_type", ""))
         picked = table["by_config"].get(kind)
         return str(picked) if picked else "TokenizersBackend"
@@ -148,8 +164,7 @@ def _pick_4(
     aliases: Mapping[str, str] = table["aliases"]
     if "model_type" not in config:
         # transformers 4 then looks for a model type in the path itself, the longest first
-        types = sorted(defaults.configs("4"), key=len, reverse=True)
-        guessed = next((t for t in types if t in source), None)
+        guessed = next((t for t in _types_4() if t in source), None)
         config = {**config, "model_type": guessed} if guessed is not None else config
     known = _known_config(table, config)
     declared = _name(tokenizer_config.get("tokenizer_class"), source, "tokenizer_config.json")
@@ -163,7 +178,7 @@ def _pick_4(
             )
         declared = _name(config.get("tokenizer_class"), source, "config.json")
         own = config.get("auto_map")
-        if isinstance(own, Mapping) and isinstance(own.get("AutoTokenizer"), list):
+        if isinstance(own, dict) and isinstance(own.get("AutoTokenizer"), list):
             remote = own["AutoTokenizer"]
     pair = table["by_config"].get(kind) if known else None
     if remote is not None:
@@ -177,7 +192,7 @@ def _pick_4(
         if found is None:
             raise SourceError(f"{source}: transformers 4 has no tokenizer class {declared[:80]!r}")
         return found
-    if kind == "encoder-decoder" and isinstance(config.get("encoder"), Mapping):
+    if kind == "encoder-decoder" and isinstance(config.get("encoder"), dict):
         pair = table["by_config"].get(str(config["encoder"].get("model_type", "")))
     slow, fast = pair or (None, None)
     if fast or slow:

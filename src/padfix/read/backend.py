@@ -40,7 +40,7 @@ class Added:
         text = raw.get("content")
         if not isinstance(text, str):
             return None
-        is_special = bool(raw.get("special", False)) if special is None else special
+        is_special = bool(raw.get("special")) if special is None else special
         normalized = raw.get("normalized")
         if normalized is None:
             return cls(text, is_special, not is_special, unsaid=True)
@@ -68,13 +68,16 @@ class Backend:
         """Add tokens as ``Tokenizer.add_tokens`` does; ``special`` as ``add_special_tokens``."""
         self._entries = None
         following = max(self.vocab.size, self._top + 1)
+        known, find = self._ids.get, self.vocab.get
         for token in tokens:
             text = token.text
             if not text:
                 continue
             if special:
                 token = token.as_special()
-            token_id = self.get(text)
+            token_id = known(text)
+            if token_id is None:
+                token_id = find(text)
             if token_id is None:
                 token_id, following = following, following + 1
                 self._new[text] = token_id
@@ -97,8 +100,8 @@ class Backend:
     def entries(self) -> tuple[AddedToken, ...]:
         """The added tokens by id."""
         if self._entries is None:
-            ordered = sorted(self._tokens.items())
-            self._entries = tuple(AddedToken(t.text, i, t.special, t.normalized) for i, t in ordered)
+            ordered = [(self._tokens[i], i) for i in sorted(self._tokens)]
+            self._entries = tuple([AddedToken(t.text, i, t.special, t.normalized) for t, i in ordered])
         return self._entries
 
     @property

@@ -39,12 +39,10 @@ class Config:
     def get(self, key: str) -> Any:
         """The value of a key, or ABSENT."""
         renamed = (self.base.get("attribute_map") or {}).get(key, key)
-        for name in dict.fromkeys((key, renamed)):
-            if name in self.raw:
-                return self.raw[name]
-        for name in dict.fromkeys((key, renamed)):
-            if name in self.base:
-                return self.base[name]
+        for values in (self.raw, self.base):
+            for name in (key, renamed):
+                if name in values:
+                    return values[name]
         return ABSENT
 
     def token_id(self, key: str) -> ConfigId:
@@ -62,13 +60,11 @@ class Config:
         own: Mapping[str, Any] = self.base.get("parts") or {}
         names = list(self.base.get("parts_order") or own)
         if not self.known:
-            names += [
-                k for k, v in self.raw.items() if isinstance(v, Mapping) and k in _TEXT and k not in names
-            ]
+            names += [k for k, v in self.raw.items() if isinstance(v, dict) and k in _TEXT and k not in names]
         for name in names:
             value = self.raw.get(name)
             base = own.get(name) or {}
-            if isinstance(value, Mapping):
+            if isinstance(value, dict):
                 yield name, configure(value, major, base)
             elif value is None and name not in self.raw:
                 yield name, Config({}, base, True)
@@ -238,7 +234,7 @@ def _token_ids(config: Config, major: str, prefix: str = "", depth: int = 0) -> 
                 yield from _token_ids(parts[key], major, f"{prefix}{key}.", depth + 1)
             continue
         value = config.raw[key] if key in config.raw else config.base.get(key)
-        if isinstance(value, Mapping) and depth < _MAX_DEPTH:
+        if isinstance(value, dict) and depth < _MAX_DEPTH:
             yield from _token_ids(Config(value), major, f"{prefix}{key}.", depth + 1)
         elif key.endswith(_ID_KEYS) and key not in _OWN_IDS:
             for item in value if isinstance(value, (list, tuple)) else [value]:
@@ -270,6 +266,6 @@ def id_set(values: Iterable[Any]) -> tuple[int, ...]:
 
 def quantization(value: Any) -> str | None:
     """The quantisation method of a ``quantization_config``."""
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return None
     return str(value.get("quant_method") or "unknown")[:40]

@@ -43,11 +43,11 @@ class TokenizerFiles:
         if isinstance(declared, list):
             found = {}
             for entry in declared:
-                if not isinstance(entry, Mapping) or "name" not in entry or "template" not in entry:
+                if not isinstance(entry, dict) or "name" not in entry or "template" not in entry:
                     raise SourceError(f"{self.source}: chat_template is a list without names and templates")
                 found[str(entry["name"])] = entry["template"]
             return tuple(str(t) for t in found.values() if t is not None), bool(found)
-        if isinstance(declared, Mapping):
+        if isinstance(declared, dict):
             return tuple(str(t) for t in declared.values() if t is not None), bool(declared)
         return ((str(declared),) if declared else ()), bool(declared)
 

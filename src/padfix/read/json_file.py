@@ -1,13 +1,13 @@
 """JSON files of an untrusted repository: bounded, typed, and with the line of every key.
 
 The same files as transformers accept are accepted, and with the same meaning: of a key that is written
-twice the last one counts, ``NaN`` is a number, a byte order mark is an error.
+twice the last one counts, ``NaN`` is a number, a byte order mark is an error. An object is a ``dict`` and is
+asked for as one: asking for a ``Mapping`` takes 250 ns instead of 40, and a read asks a hundred times.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ class JsonFile:
     """A JSON object, its text, and where it was read. A missing file is an empty one (falsy)."""
 
     name: str
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
     text: str = field(default="", repr=False)
 
     def __bool__(self) -> bool:
@@ -35,7 +35,7 @@ class JsonFile:
         value: Any = self.data
         start = 0
         for key in keys:
-            if not isinstance(value, Mapping) or key not in value:
+            if not isinstance(value, dict) or key not in value:
                 return None
             value = value[key]
             start = _find(self.text, key, value, start)
@@ -87,7 +87,8 @@ def _find(text: str, key: str, value: Any, start: int) -> int:
     """
     if start < 0:
         return -1
-    for written in dict.fromkeys((json.dumps(key, ensure_ascii=False), json.dumps(key))):
+    plain = key.isascii() and key.isprintable()  # which is written in one way only
+    for written in (json.dumps(key),) if plain else (json.dumps(key, ensure_ascii=False), json.dumps(key)):
         at = text.find(written, start)
         for _ in range(64):  # a hostile file may repeat a key a million times
             if at < 0:
@@ -104,7 +105,7 @@ def _find(text: str, key: str, value: Any, start: int) -> int:
 def _starts_with(text: str, start: int, value: Any) -> bool:
     while text[start : start + 1] in (" ", "\t", "\n", "\r") and start < len(text):
         start += 1
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return text[start : start + 1] == "{"
     if isinstance(value, list):
         return text[start : start + 1] == "["

@@ -141,7 +141,7 @@ def _locations(
         if place := config.where(key):
             yield field, place
     for part, value in config.data.items():
-        if isinstance(value, Mapping) and (place := config.where(part, "pad_token_id")):
+        if isinstance(value, dict) and (place := config.where(part, "pad_token_id")):
             yield f"text_config_pad_ids.{part}", place
     for field, key in (("generation_pad_id", "pad_token_id"), ("generation_eos_ids", "eos_token_id")):
         if place := generation.where(key):

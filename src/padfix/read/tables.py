@@ -103,7 +103,7 @@ def parts(component: Mapping[str, Any], depth: int = 0) -> list[Mapping[str, Any
             inner = component.get(key)
             if isinstance(inner, list):
                 for item in inner:
-                    if isinstance(item, Mapping):
+                    if isinstance(item, dict):
                         found += parts(item, depth + 1)
     return found
 
@@ -128,9 +128,9 @@ def template_ids(post_processor: Mapping[str, Any]) -> frozenset[int]:
     found: set[int] = set()
     for part in parts(post_processor):
         special = part.get("special_tokens")
-        if isinstance(special, Mapping):
+        if isinstance(special, dict):
             for entry in special.values():
-                ids = entry.get("ids") if isinstance(entry, Mapping) else None
+                ids = entry.get("ids") if isinstance(entry, dict) else None
                 found.update(i for i in ids or [] if isinstance(i, int))
         for key in ("sep", "cls"):
             pair = part.get(key)
@@ -147,7 +147,7 @@ def last_template_id(post_processor: Mapping[str, Any]) -> int:
         if (
             isinstance(single, list)
             and single
-            and isinstance(single[-1], Mapping)
+            and isinstance(single[-1], dict)
             and "SpecialToken" in single[-1]
         ):
             name = single[-1]["SpecialToken"].get("id")

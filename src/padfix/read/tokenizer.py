@@ -199,5 +199,5 @@ def backend_padding(files: TokenizerFiles, built: Built) -> BackendPadding | Non
             f"{files.source}: the padding block of {files.json.name if files.json else ''} has no pad id and token"
         )
     strategy = block.get("strategy")
-    fixed = strategy.get("Fixed") if isinstance(strategy, Mapping) else None
+    fixed = strategy.get("Fixed") if isinstance(strategy, dict) else None
     return BackendPadding(pad_id, text, str(direction).lower(), fixed if isinstance(fixed, int) else None)

@@ -103,7 +103,7 @@ def arguments(files: TokenizerFiles, major: str, *, legacy_json: bool = True) ->
 def _text(value: Any) -> str:
     if isinstance(value, Added):
         return value.text
-    return str(value.get("content")) if isinstance(value, Mapping) else str(value)
+    return str(value.get("content")) if isinstance(value, dict) else str(value)
 
 
 def _role(value: Any, role: str, by_text: Mapping[str, Added], source: str) -> Added | None:
@@ -111,7 +111,7 @@ def _role(value: Any, role: str, by_text: Mapping[str, Added], source: str) -> A
         return None
     if isinstance(value, Added):
         token: Added | None = value
-    elif isinstance(value, Mapping) and value.get("__type") == "AddedToken":
+    elif isinstance(value, dict) and value.get("__type") == "AddedToken":
         token = Added.from_json(value)
     else:
         token = Added.named(value) if isinstance(value, str) else None
@@ -124,7 +124,7 @@ def token_of(value: Any, source: str, where: str) -> Added:
     """A token that is written as a string or as an object."""
     if isinstance(value, str):
         return Added.named(value)
-    token = Added.from_json(value) if isinstance(value, Mapping) else None
+    token = Added.from_json(value) if isinstance(value, dict) else None
     if token is None:
         raise SourceError(f"{source}: {where} holds {str(value)[:60]!r} where a token belongs")
     return token
@@ -140,10 +140,10 @@ def _specific(raw: dict[str, Any], major: str, source: str) -> dict[str, Added |
                 found[key] = value
             elif isinstance(value, str):
                 found[key] = Added.named(value)
-            elif isinstance(value, Mapping) and value.get("__type") == "AddedToken":
+            elif isinstance(value, dict) and value.get("__type") == "AddedToken":
                 found[key] = token_of(value, source, key)
     extra = raw.get("extra_special_tokens")
-    if isinstance(extra, Mapping):
+    if isinstance(extra, dict):
         raw.pop("extra_special_tokens")
         for key, value in extra.items():
             found[str(key)] = token_of(value, source, f"extra_special_tokens.{key}"[:60])
@@ -173,12 +173,12 @@ def _list(value: Any, source: str) -> list[Added]:
 
 
 def _decoder(decoder: Any, source: str) -> tuple[dict[int, Added], dict[str, Added]]:
-    if not isinstance(decoder, Mapping):
+    if not isinstance(decoder, dict):
         raise SourceError(f"{source}: added_tokens_decoder in tokenizer_config.json is {str(decoder)[:60]!r}")
     added: dict[int, Added] = {}
     for key, value in decoder.items():
         token = Added.from_json(value) if isinstance(value, dict) else None
-        if token is None or not key.strip().lstrip("-").isdecimal() or len(key) > 12:
+        if token is None or not (key.isdecimal() or key.strip().lstrip("-").isdecimal()) or len(key) > 12:
             raise SourceError(
                 f"{source}: added_tokens_decoder holds {key[:20]!r}: {str(value)[:60]!r}, which is not a token"
             )
@@ -198,7 +198,7 @@ def _merge_map(
     for name, value in mapped.items():
         if name in ("additional_special_tokens", "extra_special_tokens") and isinstance(value, list):
             tokens = [
-                Added.from_json(v, special=True) if isinstance(v, Mapping) else token_of(v, source, name)
+                Added.from_json(v, special=True) if isinstance(v, dict) else token_of(v, source, name)
                 for v in value
             ]
             if any(t is None for t in tokens):
@@ -212,7 +212,7 @@ def _merge_map(
             else:
                 known = {t.text for t in extras or ()}
                 extras = [*(extras or ()), *(t for t in given if t.text not in known)]
-        elif isinstance(value, Mapping):
+        elif isinstance(value, dict):
             token = Added.from_json(value, special=True)
             if token is None:
                 raise SourceError(
@@ -314,7 +314,8 @@ def add_declared(
     and as an object. In 5 only named tokens become special by it.
     """
     present = backend.tokens
-    tokens = [t for _, t in sorted(args.added.items()) if present.get(t.text) != t]
+    ordered = map(args.added.__getitem__, sorted(args.added))
+    tokens = [t for t in ordered if present.get(t.text) != t]
     declared = {t.text for t in tokens}
     special = {t.text for t in ((*roles.values(), *extras) if major == "4" else roles.values())}
     seen: set[tuple[str, bool]] = set()
@@ -338,7 +339,7 @@ def template_of(
     """What the class itself puts around a text; None where the file's post-processor stays."""
     variant = "bare" if file is None else "" if file.part("post_processor") else "none"
     template = record.get(f"template_{variant}", record.get("template"))
-    if not isinstance(template, Mapping):
+    if not isinstance(template, dict):
         return None
     language = next((args.raw[k] for k in ("tgt_lang", "src_lang") if isinstance(args.raw.get(k), str)), None)
     around: list[list[str | int]] = []
