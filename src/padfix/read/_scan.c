@@ -498,14 +498,16 @@ static const Entry *entry_of_id(const Vocab *self, Py_ssize_t id) {
 
 /* ---- Python ---- */
 
-static PyObject *scan(PyObject *args, Result (*read)(Vocab *, const uint8_t *, const uint8_t *)) {
-    PyObject *data;
-    Py_ssize_t start = 0, size;
+/* An empty vocabulary of texts that lie in these bytes. */
+static Vocab *new_vocab(PyObject *data) {
     char *bytes;
-    if (!PyArg_ParseTuple(args, "O|n", &data, &start) || PyBytes_AsStringAndSize(data, &bytes, &size) < 0)
+    Py_ssize_t size;
+    if (PyBytes_AsStringAndSize(data, &bytes, &size) < 0)
         return NULL;
-    if (start < 0 || start > size || size > INT32_MAX)
-        Py_RETURN_NONE;
+    if (size > INT32_MAX) {
+        PyErr_Format(PyExc_ValueError, "%zd bytes are more than %d", size, INT32_MAX);
+        return NULL;
+    }
     Vocab *self = PyObject_New(Vocab, (PyTypeObject *)vocab_type);
     if (self == NULL)
         return NULL;
@@ -514,20 +516,34 @@ static PyObject *scan(PyObject *args, Result (*read)(Vocab *, const uint8_t *, c
     self->data = data;
     self->bytes = (const uint8_t *)bytes;
     self->bytes_size = (size_t)size;
-    Result result;
-    Py_BEGIN_ALLOW_THREADS;
-    result = read(self, self->bytes + start, self->bytes + size);
+    return self;
+}
+
+/* The vocabulary that was read, or None. */
+static PyObject *finished(Vocab *self, Result result) {
     if (result == DONE)
         result = index_ids(self);
     if (result == DONE)
         result = index_texts(self);
-    Py_END_ALLOW_THREADS;
     if (result == DONE)
         return (PyObject *)self;
     Py_DECREF(self);
     if (result == NO_MEMORY)
         return PyErr_NoMemory();
     Py_RETURN_NONE;
+}
+
+static PyObject *scan(PyObject *args, Result (*read)(Vocab *, const uint8_t *, const uint8_t *)) {
+    PyObject *data;
+    Py_ssize_t start = 0;
+    if (!PyArg_ParseTuple(args, "O|n", &data, &start))
+        return NULL;
+    Vocab *self = new_vocab(data);
+    if (self == NULL)
+        return NULL;
+    if (start < 0 || (size_t)start > self->bytes_size)
+        return finished(self, ODD);
+    return finished(self, read(self, self->bytes + start, self->bytes + self->bytes_size));
 }
 
 static PyObject *scan_object(PyObject *module, PyObject *args) {
@@ -608,11 +624,24 @@ static PyObject *vocab_select(Vocab *self, PyObject *unused) {
     return self->selected;
 }
 
+static PyObject *vocab_items(Vocab *self, PyObject *unused) {
+    (void)unused;
+    PyObject *items = PyList_New((Py_ssize_t)self->count);
+    for (size_t i = 0; items && i < self->count; i++) {
+        const Entry *entry = &self->entries[i];
+        PyObject *item = Py_BuildValue("(s#I)", text_of(self, entry), (Py_ssize_t)entry->length, (unsigned)entry->id);
+        if (item == NULL || PyList_SetItem(items, (Py_ssize_t)i, item) < 0)
+            Py_CLEAR(items);
+    }
+    return items;
+}
+
 static PyMethodDef vocab_methods[] = {
     {"get", (PyCFunction)vocab_get, METH_O, "The id of a string."},
     {"has_id", (PyCFunction)vocab_has_id, METH_O, "True when some string has this id."},
     {"text_of", (PyCFunction)vocab_text_of, METH_O, "The first string that has this id."},
     {"select", (PyCFunction)vocab_select, METH_NOARGS, "The entries that candidates are made of."},
+    {"items", (PyCFunction)vocab_items, METH_NOARGS, "Every entry."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -649,59 +678,52 @@ static int varint(const uint8_t **p, const uint8_t *end, uint64_t *value) {
     return 0;
 }
 
-static PyObject *sentencepieces(PyObject *module, PyObject *data) {
-    (void)module;
-    char *bytes;
-    Py_ssize_t size;
-    if (PyBytes_AsStringAndSize(data, &bytes, &size) < 0)
-        return NULL;
-    const uint8_t *begin = (const uint8_t *)bytes, *end = begin + size, *p = begin, *read_to = begin;
-    uint8_t *kinds = NULL;
-    size_t count = 0, room = 0;
-    PyObject *texts = PyList_New(0), *result = NULL;
-    if (texts == NULL)
-        return NULL;
-    while (p < end && *p++ == 0x0A) { /* field 1: a piece */
-        uint64_t length, kind = 1;
+/* The pieces that a sentencepiece model begins with: an id is a position. */
+static Result read_pieces(Vocab *self, uint8_t **kinds) {
+    const uint8_t *p = self->bytes, *end = p + self->bytes_size;
+    size_t room = 0;
+    while (p < end && *p++ == 0x0A) { /* field 1 */
+        uint64_t length, text_length = 0, kind = 1, number;
         if (!varint(&p, end, &length) || length > (uint64_t)(end - p))
-            break;
+            return DONE;
         const uint8_t *stop = p + length, *text = p;
-        uint64_t text_length = 0;
         while (p < stop) {
             uint8_t key = *p++;
-            uint64_t number;
-            if (key == 0x0A && varint(&p, stop, &number) && number <= (uint64_t)(stop - p)) {
+            if (key == 0x0A && varint(&p, stop, &text_length) && text_length <= (uint64_t)(stop - p)) {
                 text = p;
-                text_length = number;
-                p += number;
+                p += text_length;
             } else if (key == 0x15 && stop - p >= 4) {
                 p += 4; /* its score */
             } else if (key == 0x18 && varint(&p, stop, &number)) {
-                kind = number;
+                kind = number < 255 ? number : 255;
             } else {
-                goto done; /* anything else is for the reader of all fields */
+                return DONE; /* anything else is for the reader of all fields */
             }
         }
         if (!is_utf8(text, text + text_length))
-            break;
-        PyObject *decoded = PyUnicode_DecodeUTF8((const char *)text, (Py_ssize_t)text_length, "strict");
-        int failed = decoded == NULL || PyList_Append(texts, decoded) < 0;
-        Py_XDECREF(decoded);
-        if (failed)
-            goto error;
-        if (grow((void **)&kinds, &room, count, 1, 1)) {
-            PyErr_NoMemory();
-            goto error;
-        }
-        kinds[count++] = (uint8_t)(kind < 255 ? kind : 255);
-        read_to = p;
+            return DONE;
+        if (grow((void **)kinds, &room, self->count, 1, 1) ||
+            add_entry(self, text, text + text_length, 0, (uint32_t)self->count))
+            return NO_MEMORY;
+        (*kinds)[self->count - 1] = (uint8_t)kind;
+        self->end = p - self->bytes;
     }
-done:
-    result = Py_BuildValue("Oy#n", texts, kinds ? (char *)kinds : "", (Py_ssize_t)count, (Py_ssize_t)(read_to - begin));
-error:
+    return DONE;
+}
+
+static PyObject *sentencepieces(PyObject *module, PyObject *data) {
+    (void)module;
+    uint8_t *kinds = NULL;
+    Vocab *self = new_vocab(data);
+    if (self == NULL)
+        return NULL;
+    Result result = read_pieces(self, &kinds);
+    size_t count = self->count;
+    PyObject *vocab = finished(self, result), *found = NULL;
+    if (vocab != NULL)
+        found = Py_BuildValue("Ny#", vocab, kinds ? (char *)kinds : "", (Py_ssize_t)(vocab == Py_None ? 0 : count));
     free(kinds);
-    Py_DECREF(texts);
-    return result;
+    return found;
 }
 
 /* The same choice for a dictionary. */
@@ -735,7 +757,7 @@ static PyMethodDef functions[] = {
     {"scan_pairs", scan_pairs, METH_VARARGS,
      "scan_pairs(data, start=0): the vocabulary of a JSON array of [piece, score], or None for any other text."},
     {"sentencepieces", sentencepieces, METH_O,
-     "sentencepieces(data): the texts and kinds of the pieces that a model begins with, and where that ends."},
+     "sentencepieces(data): the pieces that a model begins with, None where one comes twice, and their kinds."},
     {"select", select_wanted, METH_O, "select(table): the entries of a dictionary that candidates are made of."},
     {NULL, NULL, 0, NULL},
 };

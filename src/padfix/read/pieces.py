@@ -7,7 +7,7 @@ or appends: XLM-R shifts every piece by one and ends with ``<mask>``, MBart adds
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from padfix.errors import SourceError
@@ -115,15 +115,14 @@ def build(
     model = files.memo[vocab_file]
     if isinstance(model, dict):
         return _tiktoken(files, model, vocab_file, record, args, major)
-    arranged = tuple(arrange(model, name, args, major))
-    known: tuple[tuple[str, ...], DictVocab] | None = files.memo.get("arranged")
-    if known is None or known[0] != arranged:
-        known = arranged, DictVocab(dict(zip(arranged, range(len(arranged)), strict=True)), len(arranged))
-        files.memo["arranged"] = known
-    backend = Backend(known[1])
+    arranged = arrange(model, name, args, major)
+    known: tuple[list[str], DictVocab] | None = files.memo.get("arranged")
+    if arranged is not None and (known is None or known[0] != arranged):
+        known = files.memo["arranged"] = arranged, DictVocab.listed(arranged)
+    backend = Backend(model.vocab if arranged is None or known is None else known[1])
     marked = [
         Added(text, model.kinds[i] == CONTROL or (major == "4" and text in _TURNS), False)
-        for i, text in ((at, model.texts[at]) for at in model.declared)
+        for i, text in model.declared
     ]
     kind = record.get("model") or model.kind
     components: dict[str, Any] = {
@@ -193,9 +192,8 @@ _NO_CHARSMAP: Final = frozenset(
 )
 
 
-def arrange(model: SentencePieceModel, name: str, args: Arguments, major: str) -> list[str]:
-    """The pieces in the order of a class's ids."""
-    texts = list(model.texts)
+def arrange(model: SentencePieceModel, name: str, args: Arguments, major: str) -> list[str] | None:
+    """The pieces in the order of a class's ids, None where a class takes them as they are."""
     record = defaults.tokenizer_class(major, name) or {}
 
     def role(key: str, fallback: str) -> str:
@@ -208,36 +206,40 @@ def arrange(model: SentencePieceModel, name: str, args: Arguments, major: str) -
         bos = role("cls_token", "<s>")
     if major == "4":
         bos, pad, eos, unk, mask = "<s>", "<pad>", "</s>", "<unk>", "<mask>"
-    fairseq = [bos, pad, eos, unk, *texts[3:]]
+    fairseq = (bos, pad, eos, unk)
     if name in ("XLMRobertaTokenizer", "LayoutXLMTokenizer"):
-        return [*fairseq, mask]
+        return [*fairseq, *model.texts[3:], mask]
     if name in ("MBartTokenizer", "MBart50Tokenizer"):
         languages = record.get("extras") or (defaults.tokenizer_class("4", f"{name}Fast") or {}).get(
             "extras", ()
         )
-        return [*fairseq, *languages, mask]
+        return [*fairseq, *model.texts[3:], *languages, mask]
     if name == "NllbTokenizer":
-        return fairseq if major == "4" else list(dict.fromkeys([bos, pad, eos, unk, *texts]))
+        if major == "4":
+            return [*fairseq, *model.texts[3:]]
+        return list(dict.fromkeys([*fairseq, *model.texts]))
     if name == "SeamlessM4TTokenizer":
-        return ["<pad>", "<unk>", "<s>", "</s>", *texts[3:]]
+        return ["<pad>", "<unk>", "<s>", "</s>", *model.texts[3:]]
     if name == "XGLMTokenizer" and major == "4":
-        return [*fairseq, *(f"<madeupword{i}>" for i in range(7))]
+        return [*fairseq, *model.texts[3:], *(f"<madeupword{i}>" for i in range(7))]
     if name == "CamembertTokenizer":
-        return ["<s>NOTUSED", pad, "</s>NOTUSED", unk, "<unk>NOTUSED", *texts[1:], mask]
+        return ["<s>NOTUSED", pad, "</s>NOTUSED", unk, "<unk>NOTUSED", *model.texts[1:], mask]
     if name in ("T5Tokenizer", "VideoPrismTokenizer", "MT5Tokenizer"):
         extra = args.raw.get("extra_ids", 100)
         count = min(extra, 10_000) if isinstance(extra, int) and not isinstance(extra, bool) else 100
-        return [*texts, *(f"<extra_id_{i}>" for i in range(count - 1, -1, -1))]
+        return [*model.texts, *(f"<extra_id_{i}>" for i in range(count - 1, -1, -1))]
     if name == "PegasusTokenizer":
-        return _pegasus(texts, args, major)
+        return _pegasus(model.texts, args, major)
     if name == "GemmaTokenizer" and major == "4":
+        texts = list(model.texts)
         texts[:3] = [role("pad_token", "<pad>"), role("eos_token", "<eos>"), role("bos_token", "<bos>")]
-    if name == "GemmaTokenizer" and major == "4" and "\t" not in texts and "<0x09>" in texts:
-        texts[texts.index("<0x09>")] = "\t"
-    return texts
+        if "\t" not in texts and "<0x09>" in texts:
+            texts[texts.index("<0x09>")] = "\t"
+        return texts
+    return None
 
 
-def _pegasus(texts: list[str], args: Arguments, major: str) -> list[str]:
+def _pegasus(texts: Sequence[str], args: Arguments, major: str) -> list[str]:
     pad, eos = args.roles.get("pad_token"), args.roles.get("eos_token")
     head = [pad.text if pad else "<pad>", eos.text if eos else "</s>"]
     mask, sent = args.roles.get("mask_token"), args.raw.get("mask_token_sent")
@@ -259,7 +261,7 @@ def _rename_placeholders(backend: Backend, args: Arguments) -> None:
         current = backend.vocab.text_of(token_id)
         if current is not None and current != token.text and backend.vocab.get(token.text) is None:
             renamed[token_id] = token.text
-    if renamed and isinstance(backend.vocab, DictVocab):
+    if renamed:
         table = {renamed.get(i, text): i for text, i in backend.vocab.items()}
         backend.vocab = DictVocab(table, backend.vocab.size)
 

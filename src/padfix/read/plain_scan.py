@@ -40,9 +40,9 @@ def scan_pairs(data: bytes, start: int = 0, /) -> ScannedVocab | None:
     return _found(table, end)
 
 
-def sentencepieces(data: bytes, /) -> tuple[list[str], bytes, int]:
-    """The texts and kinds of the pieces that a model begins with, and where that ends: all is left to the caller."""
-    return [], b"", 0
+def sentencepieces(data: bytes, /) -> tuple[ScannedVocab | None, bytes]:
+    """The pieces that a model begins with, and their kinds: never found, so that all fields are read in turn."""
+    return None, b""
 
 
 def select(table: Mapping[str, int], /) -> dict[str, int]:

@@ -170,7 +170,7 @@ def build_python(files: TokenizerFiles, name: str, major: str) -> Built:
                 if e.special and e.text not in named
             ),
         ]
-    if name in ("Wav2Vec2CTCTokenizer", "Wav2Vec2Tokenizer") and isinstance(vocab, DictVocab):
+    if name in ("Wav2Vec2CTCTokenizer", "Wav2Vec2Tokenizer"):
         backend.append([Added(text, False, False) for text, _ in vocab.items() if len(text) > 1])
     around = _AROUND.get(name, ([], []))
     prefix, suffix = ([roles[r].text for r in side if r in roles] for side in around)
@@ -273,8 +273,9 @@ def _piece_list(files: TokenizerFiles, name: str) -> list[str]:
     return list(parse_model(data, files.source, name).texts)
 
 
-def _pieces(files: TokenizerFiles, name: str) -> DictVocab:
-    return DictVocab({text: i for i, text in enumerate(_piece_list(files, name))})
+def _pieces(files: TokenizerFiles, name: str) -> Vocab:
+    model = parse_model(files.repository.read(_need(files, name), MAX_MODEL), files.source, name)
+    return DictVocab({text: i for i, text in enumerate(model.listed)}) if model.listed else model.vocab
 
 
 def _bytes(

@@ -9,22 +9,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from padfix.errors import SourceError
 from padfix.read.scan import sentencepieces
+from padfix.read.vocab import DictVocab, Vocab
 
 MAX_MODEL: Final = 64 * 2**20  # bytes; the largest known (mT5, XLM-R) have 5 MB
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 _DECLARED: Final = re.compile(bytes([0x5B, CONTROL, USER_DEFINED, 0x5D]))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SentencePieceModel:
-    """The pieces' strings and types, in the order of their ids, and the settings that tokenizers are made from."""
+    """The pieces and their types, in the order of their ids, and the settings that tokenizers are made from."""
 
-    texts: tuple[str, ...]
+    vocab: Vocab
     kinds: bytes
+    listed: tuple[str, ...] = ()  # the strings, where a dictionary of them is not all
     model_type: int = 1  # 1 Unigram, 2 BPE, 3 word, 4 character
     byte_fallback: bool = False
     unk_id: int = 0
@@ -35,10 +38,16 @@ class SentencePieceModel:
     eos_piece: str = "</s>"
     charsmap: bool = False
 
+    @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """The pieces' strings, made only for a class that arranges them."""
+        return self.listed or tuple(text for text, _ in self.vocab.items())
+
     @property
-    def declared(self) -> list[int]:
-        """The ids of the control pieces and those that the user defined."""
-        return [match.start() for match in _DECLARED.finditer(self.kinds)]
+    def declared(self) -> list[tuple[int, str]]:
+        """The control pieces and those that the user defined: id, string."""
+        places = [match.start() for match in _DECLARED.finditer(self.kinds)]
+        return [(i, self.listed[i] if self.listed else self.vocab.text_of(i) or "") for i in places]
 
     @property
     def kind(self) -> str:
@@ -48,23 +57,26 @@ class SentencePieceModel:
 
 def parse_model(data: bytes, source: str, name: str) -> SentencePieceModel:
     """The model in these bytes; `SourceError` where they are something else."""
-    texts, first, rest = sentencepieces(data)
-    kinds = bytearray(first)
+    plain, kinds = sentencepieces(data)
     settings: dict[int, bytes | int] = {}
     charsmap = False
+    more: list[tuple[str, int]] = []
     try:
-        for field, value in fields(data[rest:]):
+        for field, value in fields(data[0 if plain is None else plain.end :]):
             if field == 1 and isinstance(value, bytes):
-                piece, kind = _piece(value)
-                texts.append(piece)
-                kinds.append(kind)
+                more.append(_piece(value))
             elif field == 2 and isinstance(value, bytes):
                 settings = dict(fields(value))
             elif field == 3 and isinstance(value, bytes):
                 charsmap = any(inner == 2 and bool(part) for inner, part in fields(value))
     except (ValueError, IndexError, UnicodeDecodeError) as error:
         raise SourceError(f"{source}: {name} is not a sentencepiece model: {error}") from error
-    if not texts:
+    vocab: Vocab | None = plain
+    listed: tuple[str, ...] = ()
+    if more or vocab is None:
+        listed = (*(text for text, _ in (vocab.items() if vocab else ())), *(text for text, _ in more))
+        vocab, kinds = DictVocab.listed(listed), kinds + bytes(kind for _, kind in more)
+    if not kinds:
         raise SourceError(f"{source}: {name} is not a sentencepiece model: it has no pieces")
 
     def number(field: int, default: int) -> int:
@@ -76,8 +88,9 @@ def parse_model(data: bytes, source: str, name: str) -> SentencePieceModel:
         return value.decode("utf-8", "replace") if isinstance(value, bytes) else default
 
     return SentencePieceModel(
-        texts=tuple(texts),
-        kinds=bytes(kinds),
+        vocab=vocab,
+        kinds=kinds,
+        listed=listed,
         model_type=number(3, 1),
         byte_fallback=bool(number(35, 0)),
         unk_id=number(40, 0),

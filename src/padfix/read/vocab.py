@@ -6,7 +6,7 @@ bytes. What it does not read (a string twice, half of a surrogate pair) is a dic
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 _FIRST: Final = "<[{(_>m"  # first characters of the names that `padfix.candidates` accepts
@@ -37,6 +37,10 @@ class Vocab(Protocol):
         """The entries that candidates are made of, and the single characters and byte tokens."""
         ...
 
+    def items(self) -> Iterable[tuple[str, int]]:
+        """Every entry."""
+        ...
+
 
 def wanted(text: str) -> bool:
     """True for a string that `Vocab.select` keeps: a bracketed name, a byte token, GPT-2's sign for a byte."""
@@ -49,14 +53,24 @@ class DictVocab:
     """A vocabulary as a dictionary; ``size`` differs from its length where the file repeats a string."""
 
     def __init__(self, table: Mapping[str, int], size: int | None = None) -> None:
+        self._hold(table, len(table) if size is None else size, set(table.values()))
+
+    @classmethod
+    def listed(cls, texts: Sequence[str]) -> DictVocab:
+        """Strings whose ids are their places; of a string that comes twice, the last."""
+        found = cls.__new__(cls)
+        table = dict(zip(texts, range(len(texts)), strict=True))
+        found._hold(table, len(texts), range(len(texts)) if len(table) == len(texts) else set(table.values()))
+        return found
+
+    def _hold(self, table: Mapping[str, int], size: int, ids: set[int] | range) -> None:
         self._table = table
         self._selected: dict[str, int] | None = None
-        values = set(table.values())
-        self.size = len(table) if size is None else size
+        self.size = size
         self.strings = len(table)
-        self.ids = len(values)
-        self.max_id = max(values, default=-1)
-        self._ids = values
+        self.ids = len(ids)
+        self.max_id = max(ids, default=-1) if isinstance(ids, set) else len(ids) - 1
+        self._ids = ids
 
     def get(self, text: str) -> int | None:
         """The id of a string."""
