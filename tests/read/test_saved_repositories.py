@@ -89,3 +89,71 @@ def test_a_class_name_that_only_a_converter_knows(name: str, tmp_path: Path) -> 
     files = {**fast(*BERT, model="WordPiece", normalizer=BERT_NORMALIZER), **word_piece(*BERT)}
     tokenizer = agree(tmp_path, {**files, "tokenizer_config.json": {"tokenizer_class": name}})
     assert tokenizer.pad_token == "[PAD]"
+
+
+BYTES = "".join(chr(b) for b in range(33, 127))
+
+
+def gpt2_files() -> Files:
+    """GPT-2's two vocabulary files."""
+    words = [*BYTES, "ab", "<|endoftext|>"]
+    return {"vocab.json": {w: i for i, w in enumerate(words)}, "merges.txt": "#version: 0.2\na b\n"}
+
+
+def test_from_slow_starts_from_the_slow_files(tmp_path: Path) -> None:
+    """``from_slow`` in the config: transformers 4 converts vocab.json anew and leaves tokenizer.json, padding and all."""
+    padding = {"strategy": {"Fixed": 8}, "direction": "Left", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0, "pad_token": "<pad>"}  # fmt: skip
+    config = {"tokenizer_class": "GPT2Tokenizer", "from_slow": True}
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    files = {**fast("<pad>", pre_tokenizer=level, padding=padding), "tokenizer_config.json": config}
+    tokenizer = agree(tmp_path, {**files, **gpt2_files()})
+    assert (len(tokenizer) > 90) == (MAJOR == "4")
+
+
+@pytest.mark.skipif(MAJOR != "4", reason="transformers 5 does not know from_slow")
+def test_from_slow_without_slow_files_cannot_be_loaded(tmp_path: Path) -> None:
+    """GPT-J's config says ``from_slow``; saved by transformers 5, it has no file that 4 could start from."""
+    config = {"tokenizer_class": "GPT2Tokenizer", "from_slow": True}
+    both_refuse(tmp_path, {**fast("<pad>"), "tokenizer_config.json": config})
+
+
+def test_mt5_has_the_class_of_its_config(tmp_path: Path) -> None:
+    """The config of mT5 names T5's tokenizer by default, in transformers 4 at least."""
+    files = fast("<pad>", "</s>", "<unk>", model="Unigram")
+    tokenizer = agree(tmp_path, {**files, "config.json": {"model_type": "mt5"}})
+    assert type(tokenizer).__name__ == ("T5Tokenizer" if MAJOR == "5" else "T5TokenizerFast")
+
+
+@pytest.mark.parametrize("name", ["GPT2Tokenizer", "CTRLTokenizer"])
+def test_named_extra_tokens_have_their_own_place(name: str, tmp_path: Path) -> None:
+    """An ``extra_special_tokens`` object: its tokens come after the unnamed ones in 4; Python tokenizers have them too."""
+    more = {"additional_special_tokens": ["<x>"], "extra_special_tokens": {"image_token": "<image>"}}
+    files = gpt2_files() if name == "CTRLTokenizer" else fast("<pad>")
+    files["tokenizer_config.json"] = {"tokenizer_class": name, **more}
+    tokenizer = agree(tmp_path, files)
+    assert tokenizer.image_token == "<image>"
+
+
+@pytest.mark.parametrize("written", ["strings", "objects"])
+def test_a_list_in_both_files_is_joined_as_written(written: str, tmp_path: Path) -> None:
+    """Before ``added_tokens_decoder``: a token is in the list twice where one file wrote it as an object."""
+    tokens: list[Any] = ["<x>", "<y>"]
+    if written == "objects":
+        tokens = [{"__type": "AddedToken", "content": text, **FLAGS} for text in tokens]
+    files = fast("<pad>", "<x>", "<y>")
+    files["tokenizer_config.json"] = {"tokenizer_class": "GPT2Tokenizer", "additional_special_tokens": tokens}
+    agree(tmp_path, {**files, "special_tokens_map.json": {"additional_special_tokens": ["<x>", "<y>"]}})
+
+
+def test_added_tokens_json_and_a_role_that_is_in_the_list(tmp_path: Path) -> None:
+    """Slow files of before 4.34 with ChatML's tokens: transformers 4 takes the last added token for the last listed."""
+    files = {
+        **gpt2_files(),
+        "tokenizer_config.json": {"tokenizer_class": "GPT2Tokenizer"},
+        "added_tokens.json": {"<|im_end|>": 96, "<|im_start|>": 97},
+        "special_tokens_map.json": {
+            "eos_token": "<|im_end|>",
+            "additional_special_tokens": ["<|im_start|>", "<|im_end|>"],
+        },
+    }
+    assert agree(tmp_path, files).eos_token == ("<|im_end|>" if MAJOR == "5" else "<|im_start|>")

@@ -176,7 +176,8 @@ def _pick_4(
                 f"{source}: transformers 4 needs a tokenizer_class in tokenizer_config.json or a model_type in config.json "
                 f"that it knows, and found {kind[:60]!r}"
             )
-        declared = _name(config.get("tokenizer_class"), source, "config.json")
+        own_class = defaults.configs("4")[kind].get("tokenizer_class")  # mT5's names T5's
+        declared = _name(config.get("tokenizer_class", own_class), source, "config.json")
         own = config.get("auto_map")
         if isinstance(own, dict) and isinstance(own.get("AutoTokenizer"), list):
             remote = own["AutoTokenizer"]

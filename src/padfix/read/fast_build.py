@@ -98,7 +98,7 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
     args = arguments(files, "4")
     _refuse_incomplete(args, record, name, files.source)
     file = files.json
-    again = (
+    again = bool(args.raw.get("from_slow")) or (
         name in ("LlamaTokenizerFast", "T5TokenizerFast", "MT5TokenizerFast")
         and args.raw.get("add_prefix_space") is not None
     ) or (
@@ -130,9 +130,8 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
         if slow is None and "tekken.json" in files.names:
             pieces.build_tekken(files, "tekken.json", "4")
         if slow is None or name == "BlenderbotSmallTokenizerFast":
-            raise SourceError(
-                f"{files.source}: transformers 4's {name} needs a tokenizer.json, and there is none"
-            )
+            missing = "is told to start from_slow" if again else "needs a tokenizer.json, and there is none"
+            raise SourceError(f"{files.source}: transformers 4's {name} {missing}")
         backend, components, converted, record = _converted(files, slow, record, args)
     if str(record.get("extras_rule", "")).startswith("refused") and args.extras is not None:
         raise SourceError(f"{files.source}: transformers 4's {name} cannot take additional_special_tokens")
@@ -163,6 +162,7 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
         components=components,
         prefix=None if around is None else around[0],
         suffix=None if around is None else around[1],
+        from_json=not again,
     )
 
 

@@ -23,6 +23,7 @@ from padfix.read.tokenizer_build import (
     arguments,
     combine,
     fill,
+    in_order,
     side_of,
     token_of,
 )
@@ -138,7 +139,8 @@ def build_python(files: TokenizerFiles, name: str, major: str) -> Built:
         args.roles.pop(role, None)
     roles = fill(args, {**record, "normalized": record.get("kept_normalized", {})}, {})
     if major == "4":
-        roles = {role: token for role, token in roles.items() if token.text and role in ROLES}
+        known = (*ROLES, *args.roles)  # a class's own others are no attributes of a Python tokenizer there
+        roles = {role: token for role, token in roles.items() if token.text and role in known}
     if name == "GPTSw3Tokenizer":
         for role, text in (
             ("eos_token", "<|endoftext|>"),
@@ -154,7 +156,7 @@ def build_python(files: TokenizerFiles, name: str, major: str) -> Built:
     backend = PythonBackend(vocab, hides=bool(record.get("hides")))
     backend.place(_own(name, args, roles))
     backend.place(args.added)
-    backend.append([*roles.values(), *extras])
+    backend.append(in_order(roles, extras, major))
     if name == "CpmAntTokenizer":  # the file's names for a space and a line break are no tokens
         for role in ("space_token", "line_token"):
             if role in roles:

@@ -29,7 +29,7 @@ def pad_role(files: TokenizerFiles, config: Mapping[str, Any], major: str) -> Ad
     if files.json is None or record["kind"] != "tokenizers":
         return build(files, config, major).roles.get("pad_token")
     args = arguments(files, major)
-    if major == "4" and args.raw.get("add_prefix_space") is not None:
+    if major == "4" and (args.raw.get("add_prefix_space") is not None or args.raw.get("from_slow")):
         return build(files, config, major).roles.get("pad_token")
     pad = fill(args, record, block_of(files.json)).get("pad_token")
     return pad if major == "5" or pad is None or pad.text else None
@@ -190,7 +190,8 @@ def backend_padding(files: TokenizerFiles, built: Built) -> BackendPadding | Non
         return BackendPadding(
             -1 if pad_id is None else pad_id, pad.text, str(built.padding["direction"]).lower(), fixed
         )
-    block = files.json.part("padding") if files.json is not None and built.kind == "tokenizers" else {}
+    used = files.json is not None and built.kind == "tokenizers" and built.from_json
+    block = files.json.part("padding") if files.json is not None and used else {}
     if not block:
         return None
     pad_id, text, direction = block.get("pad_id"), block.get("pad_token"), block.get("direction")

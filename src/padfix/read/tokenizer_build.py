@@ -46,6 +46,7 @@ class Built:
     folding: bool | None = None
     repeats: bool = False  # len() counts a repeated Unigram piece twice
     padding: Mapping[str, Any] | None = None
+    from_json: bool = True  # a tokenizer.json, where there is one, is what it was built from
 
 
 @dataclass(slots=True)
@@ -82,13 +83,17 @@ def arguments(files: TokenizerFiles, major: str, *, legacy_json: bool = True) ->
         if files.special_map:
             extras, key = _merge_map(raw, files.special_map.data, extras, key, major, source)
             specific |= _specific(raw, major, source)
+        listed = files.special_map.data.get("additional_special_tokens")
+        last = _text(listed[-1]) if isinstance(listed, list) and listed else "None"
         named = {_text(raw[r]) for r in ROLES if raw.get(r) is not None} | {t.text for t in extras or ()}
         for text, token_id in files.added_map.data.items():
             if not isinstance(token_id, int) or isinstance(token_id, bool):
                 raise SourceError(
                     f"{source}: added_tokens.json gives {text[:40]!r} the id {str(token_id)[:40]!r}"
                 )
-            added[token_id] = by_text[text] = Added(text, text in named, text not in named)
+            added[token_id] = Added(text, text in named, text not in named)
+            # transformers 4 files each under a name left over from the loop before
+            by_text[last if major == "4" else text] = added[token_id]
         if legacy_json and files.json is not None:
             for token_id, token in json_added(files.json, source):
                 added[token_id] = by_text[token.text] = token
@@ -210,8 +215,9 @@ def _merge_map(
                 if extras is None or key == "additional_special_tokens":
                     extras, key = given, name  # a list from the config keeps its own key and wins
             else:
-                known = {t.text for t in extras or ()}
-                extras = [*(extras or ()), *(t for t in given if t.text not in known)]
+                # strings are known by strings, and what the config wrote as an object by nothing
+                known = {t.text for t in extras or () if t.plain}
+                extras = [*(extras or ()), *(t for t in given if not (t.plain and t.text in known))]
         elif isinstance(value, dict):
             token = Added.from_json(value, special=True)
             if token is None:
@@ -319,13 +325,21 @@ def add_declared(
     declared = {t.text for t in tokens}
     special = {t.text for t in ((*roles.values(), *extras) if major == "4" else roles.values())}
     seen: set[tuple[str, bool]] = set()
-    for token in (*roles.values(), *extras):
+    for token in in_order(roles, extras, major):
         kind = (token.text, token.plain and major == "5")
         there = token.text in present and (token.plain or major == "5")
         if kind not in seen and token.text not in declared and not there:
             tokens.append(token)
         seen.add(kind)
     backend.add(t.as_special() if t.text in special else t for t in tokens)
+
+
+def in_order(roles: Mapping[str, Added], extras: list[Added], major: str) -> list[Added]:
+    """The special tokens as they get their ids: in 4 named ones beyond the seven come last."""
+    if major == "5":
+        return [*roles.values(), *extras]
+    seven = [token for role, token in roles.items() if role in ROLES]
+    return [*seven, *extras, *(token for role, token in roles.items() if role not in ROLES)]
 
 
 def block_of(file: TokenizerJson | None) -> Mapping[str, Any]:
