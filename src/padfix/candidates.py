@@ -8,7 +8,6 @@ judged in `padfix.strategies`, where the whole state is known.
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -37,7 +36,8 @@ class TokenTable:
 
     ``vocab`` maps every token string to its id, added tokens included. A reader that did not read the
     whole vocabulary (a 17 MB file over a network) leaves the uninteresting entries out: only strings
-    that `interesting` accepts, and the special tokens, matter here.
+    that `interesting` accepts, and the special tokens, matter here. ``added`` too may leave out what is
+    not asked for.
     """
 
     vocab: Mapping[str, int]
@@ -92,6 +92,7 @@ _FIRST: Final = frozenset(
 )  # every such name starts with one of these: most of a vocabulary ends here
 _MIN_NAME: Final = 4  # <vq>
 _MAX_NAME: Final = 64  # a longer string is text, not a name
+_MAX_JUDGED: Final = 1 << 16  # names that are remembered, of 64 characters at most
 
 # Where a family's users settled on a token that no pattern would rank first.
 _CONVENTION: Final = {
@@ -115,11 +116,25 @@ def purpose(text: str) -> Purpose | None:
     >>> [purpose(text) for text in ("<pad>", "<unused7>", "<|image_pad|>", "<s>", "pad")]
     ['pad', 'reserved', 'modality', None, None]
     """
-    return _purpose(text) if _MIN_NAME <= len(text) <= _MAX_NAME else None
+    return purposes[text]
 
 
-@functools.lru_cache(1 << 16)  # 2 µs a name, and the same ones come up in every repository
-def _purpose(text: str) -> Purpose | None:
+class _Purposes(dict[str, Purpose | None]):
+    """The names that were judged: judging takes 2 µs, and the same ones come up in every repository."""
+
+    def __missing__(self, text: str) -> Purpose | None:
+        if not _MIN_NAME <= len(text) <= _MAX_NAME:
+            return None
+        if len(self) >= _MAX_JUDGED:
+            self.clear()
+        kind = self[text] = _judged(text)
+        return kind
+
+
+purposes: Final = _Purposes()  # `purpose` without a call, for those who ask for a thousand names
+
+
+def _judged(text: str) -> Purpose | None:
     if _MADE_UP.fullmatch(text) or _FALCON_STYLE.fullmatch(text):
         return "reserved"
     if not _BRACKETED.fullmatch(text):
@@ -226,7 +241,7 @@ def assess(
         judge(wanted, "wanted", "named by the caller")
     if declared is not None and declared.id is not None:
         judge(declared, "config", "the config declares it as its pad")
-    names = [(text, purpose(text)) for text in table.vocab if text[:1] in _FIRST]
+    names = [(text, purposes[text]) for text in table.vocab if text[:1] in _FIRST]
     pads = [Token(text, table.vocab[text]) for text, kind in names if kind == "pad"]
     for token in sorted(pads, key=_pad_rank):
         judge(token, "named", "its name says pad")

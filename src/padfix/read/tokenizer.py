@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from padfix.candidates import MAX_RESERVED, TokenTable, assess, emits_unk, purpose
+from padfix.candidates import MAX_RESERVED, TokenTable, assess, emits_unk, purposes
 from padfix.errors import SourceError
 from padfix.read import auto_class, defaults
 from padfix.read.backend import Added
@@ -67,11 +67,12 @@ def facts(
     """The fields of a `PadState` that a tokenizer decides, candidates included."""
     tokens = {role: _token(built, value) for role, value in built.roles.items()}
     pad, eos, unk, bos = (tokens.get(role) for role in _MAIN)
-    table, end = token_table(built)
     named = None
     if declared_id is not None and declared_id >= 0 and (pad is None or pad.id != declared_id):
         text = built.backend.text_of(declared_id)
         named = None if text is None else Token(text, declared_id)
+    hoped = None if wanted is None else Token(wanted, built.backend.get(wanted))
+    table, end = token_table(built, [token.text for token in (unk, eos, named, hoped) if token is not None])
     return {
         "tokenizer_class": built.cls,
         "pad": pad,
@@ -94,7 +95,7 @@ def facts(
             unk=unk,
             eos=eos,
             declared=named,
-            wanted=None if wanted is None else Token(wanted, built.backend.get(wanted)),
+            wanted=hoped,
         ),
     }
 
@@ -119,23 +120,24 @@ def _others(built: Built, tokens: Mapping[str, Token], major: str) -> list[tuple
 
 def _candidates(table: Mapping[str, int]) -> dict[str, int]:
     """The entries that can become candidates: pads, and as many reserved tokens as are looked at."""
-    # half of a table are single characters, which name nothing
-    named = [(i, text, kind) for text, i in table.items() if len(text) > 1 and (kind := purpose(text))]
+    # two thirds of a table are single characters and pairs of them, which name nothing
+    named = [(i, text, kind) for text, i in table.items() if len(text) > 3 and (kind := purposes[text])]
     kept = {text: i for i, text, kind in named if kind == "pad"}
     reserved = sorted(((i, text) for i, text, kind in named if kind == "reserved"), reverse=True)
     falcon = [(i, text) for i, text in reserved if text.startswith(">>")]  # ranked apart from the others
     return kept | {text: i for i, text in (*falcon, *reserved[: 2 * MAX_RESERVED])}
 
 
-def token_table(built: Built) -> tuple[TokenTable, int]:
-    """What candidates are judged by, and the id that ends every text (-1: none)."""
+def token_table(built: Built, more: Iterable[str]) -> tuple[TokenTable, int]:
+    """What candidates, and ``more`` tokens, are judged by, and the id that ends every text (-1: none)."""
     everything = built.backend.table()
     vocab = _candidates(everything)
+    added = built.backend.entries_of({*vocab, *more})
     around, end = _around(built)
     if built.kind != "tokenizers":
         table = TokenTable(
             vocab=vocab,
-            added=built.backend.entries,
+            added=added,
             folding=bool(built.folding),
             template_ids=around,
             chat_templates=built.templates,
@@ -147,7 +149,7 @@ def token_table(built: Built) -> tuple[TokenTable, int]:
     kind = model.get("type")
     return TokenTable(
         vocab=vocab,
-        added=built.backend.entries,
+        added=added,
         model_kind=kind if kind in _KINDS else "other",
         byte_fallback=bool(model.get("byte_fallback")) and everything.keys() >= BYTE_TOKENS,
         byte_level=is_byte_level((normalizer, pre, decoder), everything),
