@@ -394,6 +394,18 @@ def fast(cls: type[Any]) -> dict[str, Any]:
     without = template(cls, shape, post_processor=False)  # of a file that has none
     if without != ({"prefix": [], "suffix": []} if record["template"] == "file" else record["template"]):
         record["template_none"] = without
+    if missing := unset(cls, shape, record["template"]):
+        record["unset"] = missing
+    if MAJOR == "5" and not direct:
+        if needed := looks_up(cls, shape, record["roles"]):
+            record["looks_up"] = needed
+        if "add_prefix_space" in inspect.signature(cls.__init__).parameters and not works(
+            cls, shape, add_prefix_space=None
+        ):
+            record["never_null"] = ["add_prefix_space"]
+    if MAJOR == "4" and record["extras"] and works(cls, shape, additional_special_tokens=None):
+        if not extras_of(build(cls, shape, additional_special_tokens=None)):
+            record["extras_null"] = []
     if MAJOR == "5" and direct and cls is not backend_class() and own:
         record["backend"] = backend(
             build(cls, shape, bare=True)
@@ -433,6 +445,41 @@ def follows(cls: type[Any], shape: str, roles: Mapping[str, str], own: list[str]
             continue
         found |= {role: given for role in roles if role != given and other.get(role) == word}
     return found
+
+
+def works(cls: type[Any], shape: str, **arguments: Any) -> bool:
+    """The class can be built with these arguments."""
+    try:
+        build(cls, shape, **arguments)
+    except Exception:  # noqa: BLE001 - transformers raises many types
+        return False
+    return True
+
+
+def unset(cls: type[Any], shape: str, sides: Any) -> dict[str, Any]:
+    """Role -> what the class puts around a text where the role is null: a fixed id, or ``"refused"``.
+
+    A role that is not in here is then left out.
+    """
+    found: dict[str, Any] = {}
+    for side, index in (("prefix", 0), ("suffix", 1)):
+        words = sides[side] if isinstance(sides, dict) else []
+        for at, role in enumerate(words):
+            if role not in ROLES:
+                continue
+            try:
+                got = around(build(cls, shape, **{role: None}))[index]
+            except Exception:  # noqa: BLE001 - transformers raises many types
+                found[role] = "refused"
+                continue
+            if len(got) == len(words) and isinstance(got[at], int):
+                found[role] = got[at]
+    return found
+
+
+def looks_up(cls: type[Any], shape: str, roles: Mapping[str, str]) -> list[str]:
+    """The roles whose tokens the class insists on having in the vocabulary before it adds any."""
+    return [role for role in roles if role in ROLES and not works(cls, shape, **{role: "<absent>"})]
 
 
 def own_again(cls: type[Any], shape: str, own: list[str]) -> list[str]:

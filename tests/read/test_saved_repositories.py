@@ -157,3 +157,40 @@ def test_added_tokens_json_and_a_role_that_is_in_the_list(tmp_path: Path) -> Non
         },
     }
     assert agree(tmp_path, files).eos_token == ("<|im_end|>" if MAJOR == "5" else "<|im_start|>")
+
+
+def bert(config: dict[str, Any], name: str = "BertTokenizer") -> Files:
+    """A repository of BERT's family."""
+    files = {**fast(*BERT, model="WordPiece", normalizer=BERT_NORMALIZER), **word_piece(*BERT)}
+    return {**files, "tokenizer_config.json": {"tokenizer_class": name, **config}}
+
+
+@pytest.mark.parametrize("roles", [("cls_token",), ("sep_token",), ("cls_token", "sep_token")], ids="+".join)
+def test_a_role_that_is_null_leaves_an_id_in_the_template(roles: tuple[str, ...], tmp_path: Path) -> None:
+    """BERT's class of transformers 5 puts its usual ids around a text where the tokens are null."""
+    agree(tmp_path, bert(dict.fromkeys(roles)))
+
+
+@pytest.mark.skipif(MAJOR != "5", reason="transformers 4 takes the post-processor of the file")
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("RobertaTokenizer", {"cls_token": None}),
+        ("RobertaTokenizer", {"add_prefix_space": None}),
+        ("T5Tokenizer", {"eos_token": None}),
+        ("AlbertTokenizer", {"cls_token": "<nowhere>"}),
+    ],
+)
+def test_what_a_class_cannot_do_without(name: str, config: dict[str, Any], tmp_path: Path) -> None:
+    """A class that builds its own template or pre-tokenizer fails without the token or the flag."""
+    shape = "BPE" if name == "RobertaTokenizer" else "Unigram"
+    files = fast("<pad>", "</s>", "<unk>", "<s>", "<mask>", "[CLS]", "[SEP]", "[MASK]", model=shape)
+    agree(tmp_path, {**files, "tokenizer_config.json": {"tokenizer_class": name}})
+    both_refuse(tmp_path, {"tokenizer_config.json": {"tokenizer_class": name, **config}})
+
+
+def test_a_null_list_of_more_tokens(tmp_path: Path) -> None:
+    """XLNet has two more special tokens unless the list is null, in transformers 4."""
+    files = fast("<unk>", "<s>", "</s>", "<cls>", "<sep>", "<pad>", "<mask>", "<eod>", "<eop>", model="Unigram")
+    config = {"tokenizer_class": "XLNetTokenizer", "additional_special_tokens": None}
+    agree(tmp_path, {**files, "tokenizer_config.json": config})

@@ -65,7 +65,7 @@ def build_5(files: TokenizerFiles, name: str) -> Built:
         args.extras, args.extras_key = extra_from_model, "additional_special_tokens"
     rule = "extras_rule_map" if args.extras_key == "additional_special_tokens" else "extras_rule"
     extras = combine(record, args.extras, str(record.get(rule, "given")))
-    around = template_of(record, args, roles, file)
+    around = template_of(record, args, roles, file, files.source)
     _refuse_unbuildable(backend, record, around, roles, name, files.source)
     add_declared(backend, args, roles, extras, "5")
     if name == "WhisperTokenizer":
@@ -135,13 +135,17 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
         backend, components, converted, record = _converted(files, slow, record, args)
     if str(record.get("extras_rule", "")).startswith("refused") and args.extras is not None:
         raise SourceError(f"{files.source}: transformers 4's {name} cannot take additional_special_tokens")
+    if "extras_null" in record and args.raw.get("additional_special_tokens", ()) is None:
+        args.extras = args.extras or []
     filled = fill(args, record, block)
     roles = {role: token for role, token in filled.items() if token.text}  # 4 forgets empty ones
     extras = combine(record, args.extras, str(record.get("extras_rule", "given")))
     if name == "PegasusTokenizerFast" and args.extras is not None:
         extras = _pegasus_extras(args, files.source)
     add_declared(backend, args, roles, extras, "4")
-    around = template_of(record, args, roles, file)
+    # what asks the config itself may do without a token
+    shown = {**record, "unset": {}} if name in _ASKS else record
+    around = template_of(shown, args, roles, file, files.source)
     if around is not None and name in _ASKS:
         around = _bos_eos(args, roles, bos=name != "GPTNeoXTokenizerFast")
         _refuse_missing(args, roles, name, files.source)
@@ -220,6 +224,9 @@ _ASKS: Final = (
 
 def _refuse_incomplete(args: Arguments, record: Mapping[str, Any], name: str, source: str) -> None:
     """An argument without a default that the repository does not give (MarkupLM's ``tags_dict``)."""
+    for argument in record.get("never_null", ()):
+        if args.raw.get(argument, False) is None:
+            raise SourceError(f"{source}: {argument} is null, which its class {name} cannot take")
     missing = [argument for argument in record.get("requires", ()) if argument not in args.raw]
     if missing:
         raise SourceError(f"{source}: its class {name} needs {', '.join(missing)} in tokenizer_config.json")
@@ -236,8 +243,7 @@ def _refuse_unbuildable(
     """Tokens that a class of transformers 5 looks up in the vocabulary before it adds any."""
     first = "vocabulary" in record or (record["rebuilds"] and record.get("template") == "file")
     wanted = [w for side in around or () for w in side if isinstance(w, str)] if first else []
-    if name == "PegasusTokenizer" and "unk_token" in roles:
-        wanted.append(roles["unk_token"].text)
+    wanted += [roles[role].text for role in record.get("looks_up", ()) if role in roles]
     for text in wanted:
         if backend.get(text) is None:
             raise SourceError(f"{source}: its class {name} needs {text[:40]!r} in the vocabulary")

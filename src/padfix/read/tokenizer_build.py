@@ -348,20 +348,30 @@ def block_of(file: TokenizerJson | None) -> Mapping[str, Any]:
 
 
 def template_of(
-    record: Mapping[str, Any], args: Arguments, roles: Mapping[str, Added], file: TokenizerJson | None
+    record: Mapping[str, Any],
+    args: Arguments,
+    roles: Mapping[str, Added],
+    file: TokenizerJson | None,
+    source: str,
 ) -> Around | None:
     """What the class itself puts around a text; None where the file's post-processor stays."""
     variant = "bare" if file is None else "" if file.part("post_processor") else "none"
     template = record.get(f"template_{variant}", record.get("template"))
     if not isinstance(template, dict):
         return None
+    missing = [w for side in ("prefix", "suffix") for w in template[side] if w in ROLES and w not in roles]
+    instead = [record.get("unset", {}).get(role) for role in missing]
+    if "refused" in instead:
+        raise SourceError(f"{source}: its class puts a {missing[0]} around every text, and it is null")
     language = next((args.raw[k] for k in ("tgt_lang", "src_lang") if isinstance(args.raw.get(k), str)), None)
     around: list[list[str | int]] = []
     for side in (template["prefix"], template["suffix"]):
         words: list[str | int] = []
         for word in side:
             if word in ROLES:
-                words += [roles[word].text] if word in roles else []
+                # two null tokens have one name, "None", and so one id
+                found = roles[word].text if word in roles else instead[-1]
+                words += [] if found is None else [found]
             elif word in _LANGUAGES and language is not None:
                 words.append(
                     f"__{language}__" if word.startswith("__") and "__" not in language else language
