@@ -27,17 +27,20 @@ def pad_role(files: TokenizerFiles, config: Mapping[str, Any], major: str) -> Ad
     name = _class_name(files, config, major)
     record = defaults.tokenizers(major)["classes"][name]
     if files.json is None or record["kind"] != "tokenizers":
-        return build(files, config, major).roles.get("pad_token")
+        return _build(files, name, major).roles.get("pad_token")
     args = arguments(files, major)
     if major == "4" and (args.raw.get("add_prefix_space") is not None or args.raw.get("from_slow")):
-        return build(files, config, major).roles.get("pad_token")
+        return _build(files, name, major).roles.get("pad_token")
     pad = fill(args, record, block_of(files.json)).get("pad_token")
     return pad if major == "5" or pad is None or pad.text else None
 
 
 def build(files: TokenizerFiles, config: Mapping[str, Any], major: str) -> Built:
     """The tokenizer that this major's AutoTokenizer would give; `SourceError` where it would refuse."""
-    name = _class_name(files, config, major)
+    return _build(files, _class_name(files, config, major), major)
+
+
+def _build(files: TokenizerFiles, name: str, major: str) -> Built:
     if defaults.tokenizers(major)["classes"][name]["kind"] != "tokenizers":
         return build_python(files, name, major)
     return build_5(files, name) if major == "5" else build_4(files, name)
@@ -120,10 +123,16 @@ def _others(built: Built, tokens: Mapping[str, Token], major: str) -> list[tuple
 
 def _candidates(table: Mapping[str, int]) -> dict[str, int]:
     """The entries that can become candidates: pads, and as many reserved tokens as are looked at."""
-    # two thirds of a table are single characters and pairs of them, which name nothing
-    named = [(i, text, kind) for text, i in table.items() if len(text) > 3 and (kind := purposes[text])]
-    kept = {text: i for i, text, kind in named if kind == "pad"}
-    reserved = sorted(((i, text) for i, text, kind in named if kind == "reserved"), reverse=True)
+    kept: dict[str, int] = {}
+    reserved: list[tuple[int, str]] = []
+    for text, i in table.items():
+        # two thirds of a table are single characters and pairs of them, which name nothing
+        kind = purposes[text] if len(text) > 3 else None
+        if kind == "pad":
+            kept[text] = i
+        elif kind == "reserved":
+            reserved.append((i, text))
+    reserved.sort(reverse=True)
     falcon = [(i, text) for i, text in reserved if text.startswith(">>")]  # ranked apart from the others
     return kept | {text: i for i, text in (*falcon, *reserved[: 2 * MAX_RESERVED])}
 
