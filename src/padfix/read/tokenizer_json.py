@@ -20,9 +20,8 @@ from padfix.read.source import Source
 from padfix.read.vocab import DictVocab, Vocab
 
 MAX_TOKENIZER_JSON: Final = 256 * 2**20  # bytes; Gemma 3 has 33 MB
-_CHUNK: Final = (
-    9 * 2**19
-)  # the vocabulary of Qwen and DeepSeek in one; joining two costs more than reading them
+# of a file, at least, at most: what is read first; vocabularies before merges have up to 0.58 of it
+_FIRST: Final = 0.62, 2**20, 13 * 2**19
 _TAIL: Final = 4096  # bytes behind the vocabulary, or behind the merges, that are looked at
 _VOCAB: Final = re.compile(rb'"vocab"\s*:\s*(?=[\[{])')
 _MERGES: Final = re.compile(rb'\s*,\s*"merges"\s*:\s*\[')
@@ -87,7 +86,8 @@ def load_tokenizer_json(source: Source, name: str = "tokenizer.json") -> Tokeniz
 
 def _quick(source: Source, name: str, size: int) -> TokenizerJson | None:
     """The canonical layout, or None where the file does not show it."""
-    data = source.range(name, 0, _CHUNK)
+    part, least, most = _FIRST
+    data = source.range(name, 0, min(max(int(part * size), least), most))
     start = _VOCAB.search(data)
     if start is None:
         return None
@@ -95,11 +95,16 @@ def _quick(source: Source, name: str, size: int) -> TokenizerJson | None:
     if head is None:
         return None
     text, parts = head
-    while (found := _scanned(data, start.end())) is None or len(data) - found[1] < _TAIL:
-        more = source.range(name, len(data), max(_CHUNK, len(data))) if len(data) < size else b""
+    is_list = data[start.end()] == _ARRAY
+    if is_list and len(data) < size:  # pieces without merges behind them fill the file
+        data += source.range(name, len(data), size)
+    found = _scanned(data, start.end())
+    while (found is None or len(data) - found[1] < _TAIL) and len(data) < size:
+        more = source.range(name, len(data), _TAIL if found else len(data))
         if not more:
-            break
+            return None  # the file shrank
         data += more
+        found = found or _scanned(data, start.end())
     if found is None:
         return None
     vocab, end = found
@@ -107,12 +112,12 @@ def _quick(source: Source, name: str, size: int) -> TokenizerJson | None:
         tail = data[-_TAIL:] if len(data) >= size else source.range(name, max(0, size - _TAIL), _TAIL)
         rest: dict[str, Any] | None = {"merges": None} if _MERGES_END.search(tail) else None
     else:
-        rest = _rest(data[end:]) if len(data) - end <= _TAIL else None
+        rest = _rest(data[end:]) if len(data) - end < _TAIL else None
     if rest is None:
         return None
     del parts["model"]["vocab"]
     parts["model"].update(rest)
-    return TokenizerJson(name, parts, vocab, data[start.end()] == _ARRAY, text, end)
+    return TokenizerJson(name, parts, vocab, is_list, text, end)
 
 
 def _head(raw: bytes) -> tuple[str, dict[str, Any]] | None:
