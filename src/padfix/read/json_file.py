@@ -26,9 +26,8 @@ class JsonFile:
     name: str
     data: dict[str, Any] = field(default_factory=dict)
     text: str = field(default="", repr=False)
-    _counted: list[int] = field(
-        default_factory=lambda: [0, 1], repr=False, compare=False
-    )  # a place and its line
+    # a place and its line
+    _counted: list[int] = field(default_factory=lambda: [0, 1], repr=False, compare=False)
 
     def __bool__(self) -> bool:
         return bool(self.text)
@@ -48,8 +47,9 @@ class JsonFile:
         """The line of a place, counted from the last one asked for: they are close together, at the end of 180 kB."""
         known, line = self._counted
         between = self.text.count("\n", min(known, place), max(known, place))
-        self._counted[:] = place, line + between if place >= known else line - between
-        return self._counted[1]
+        line += between if place >= known else -between
+        self._counted[:] = place, line
+        return line
 
 
 def load(source: Source, name: str, limit: int = MAX_SMALL) -> JsonFile:
