@@ -45,9 +45,10 @@ typedef struct {
     size_t count, room;
     uint32_t *chosen; /* the entries that select() gives */
     size_t chosen_count, chosen_room;
-    uint32_t *slots; /* hash table: the number of an entry plus one */
+    uint32_t *slots; /* a hash table */
     uint32_t mask;
-    uint32_t *by_id; /* the first entry of each id plus one; NULL where ids ascend */
+    int unordered;   /* the ids do not ascend */
+    uint32_t *by_id; /* the first entry of each id plus one; NULL where they ascend */
     Py_ssize_t size, ids, max_id, end;
 } Vocab;
 
@@ -330,6 +331,8 @@ static inline Result add_entry(Vocab *self, const Text *text, uint32_t id) {
     }
     if (grow((void **)&self->entries, &self->room, self->count, 1, sizeof(Entry)))
         return NO_MEMORY;
+    self->unordered |= (Py_ssize_t)id <= self->max_id;
+    self->max_id = (Py_ssize_t)id > self->max_id ? (Py_ssize_t)id : self->max_id;
     uint32_t hash = hash_of(text->bytes, text->length, text->room);
     self->entries[self->count++] = (Entry){(uint32_t)text->start, (uint32_t)text->length, id, hash};
     return DONE;
@@ -500,21 +503,24 @@ static Result read_pairs(Vocab *self, const uint8_t *p, const uint8_t *end) {
     }
 }
 
-/* The place of a text in the hash table: its own, or the free one where it would be. */
-static uint32_t *slot_of(const Vocab *self, const uint8_t *text, size_t length, uint32_t hash) {
+/* The place of a text in the hash table: its own, or the free one where it would be.
+ * A slot holds the number of an entry plus one and, in the bits above, what is left of the hash. */
+static inline uint32_t *slot_of(const Vocab *self, const uint8_t *text, size_t length, uint32_t hash) {
     for (uint32_t at = hash & self->mask;; at = (at + 1) & self->mask) {
         uint32_t *slot = &self->slots[at];
         if (*slot == 0)
             return slot;
-        const Entry *entry = &self->entries[*slot - 1];
+        if ((*slot ^ hash) & ~self->mask)
+            continue;
+        const Entry *entry = &self->entries[(*slot & self->mask) - 1];
         if (entry->hash == hash && entry->length == length && memcmp(text_of(self, entry), text, length) == 0)
             return slot;
     }
 }
 
-/* The hash table. ODD: a text comes twice, of which each library keeps another one. */
+/* The hash table. ODD: a text comes twice, of which only one counts. */
 static Result index_texts(Vocab *self) {
-    size_t slots = 16;
+    size_t slots = 16, ahead = 12;
     while (slots < 2 * self->count)
         slots *= 2;
     self->slots = calloc(slots, sizeof(uint32_t));
@@ -523,30 +529,26 @@ static Result index_texts(Vocab *self) {
     self->mask = (uint32_t)(slots - 1);
     for (size_t i = 0; i < self->count; i++) {
         const Entry *entry = &self->entries[i];
+#ifdef __GNUC__
+        if (i + ahead < self->count)
+            __builtin_prefetch(&self->slots[entry[ahead].hash & self->mask], 1);
+#endif
         uint32_t *slot = slot_of(self, text_of(self, entry), entry->length, entry->hash);
         if (*slot)
             return ODD;
-        *slot = (uint32_t)(i + 1);
+        *slot = (uint32_t)(i + 1) | (entry->hash & ~self->mask);
     }
     return DONE;
 }
 
-/* How many ids there are, the highest, and a table of them where they do not ascend. */
+/* How many ids there are, and a table of them where they do not ascend. */
 static Result index_ids(Vocab *self) {
-    int ascending = 1;
-    uint32_t highest = 0;
-    for (size_t i = 0; i < self->count; i++) {
-        uint32_t id = self->entries[i].id;
-        ascending &= i == 0 || id > highest;
-        highest = id > highest ? id : highest;
-    }
     self->size = self->ids = (Py_ssize_t)self->count;
-    self->max_id = self->count ? (Py_ssize_t)highest : -1;
-    if (ascending)
+    if (!self->unordered)
         return DONE;
-    if (highest / 16 > self->count + 65536)
+    if ((size_t)self->max_id / 16 > self->count + 65536)
         return ODD; /* a table for so few would be too large */
-    self->by_id = calloc((size_t)highest + 1, sizeof(uint32_t));
+    self->by_id = calloc((size_t)self->max_id + 1, sizeof(uint32_t));
     if (self->by_id == NULL)
         return NO_MEMORY;
     self->ids = 0;
@@ -595,6 +597,7 @@ static Vocab *new_vocab(PyObject *data) {
     self->data = data;
     self->bytes = (const uint8_t *)bytes;
     self->bytes_size = (size_t)size;
+    self->max_id = -1;
     return self;
 }
 
@@ -671,7 +674,7 @@ static PyObject *vocab_get(Vocab *self, PyObject *text) {
     uint32_t slot = *slot_of(self, (const uint8_t *)utf8, (size_t)length, hash);
     if (slot == 0)
         Py_RETURN_NONE;
-    return PyLong_FromUnsignedLong(self->entries[slot - 1].id);
+    return PyLong_FromUnsignedLong(self->entries[(slot & self->mask) - 1].id);
 }
 
 static PyObject *vocab_has_id(Vocab *self, PyObject *number) {
