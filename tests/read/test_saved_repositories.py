@@ -5,6 +5,7 @@ One test for each cause that ``scripts/compare_saved.py`` found, each over a rep
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,9 @@ def fast(*special: str, model: str = "BPE", added: tuple[str, ...] | None = None
         shape |= {"vocab": [[w, -float(i)] for w, i in table.items()], "unk_id": table.get("<unk>", 0)}
     else:
         shape |= {"unk_token": special[0], "continuing_subword_prefix": "##", "max_input_chars_per_word": 100}
-    empty = dict.fromkeys(("normalizer", "pre_tokenizer", "post_processor", "decoder", "truncation", "padding"))
+    empty = dict.fromkeys(
+        ("normalizer", "pre_tokenizer", "post_processor", "decoder", "truncation", "padding")
+    )
     return {"tokenizer.json": {"version": "1.0", **empty, "added_tokens": entries, "model": shape, **parts}}
 
 
@@ -191,6 +194,87 @@ def test_what_a_class_cannot_do_without(name: str, config: dict[str, Any], tmp_p
 
 def test_a_null_list_of_more_tokens(tmp_path: Path) -> None:
     """XLNet has two more special tokens unless the list is null, in transformers 4."""
-    files = fast("<unk>", "<s>", "</s>", "<cls>", "<sep>", "<pad>", "<mask>", "<eod>", "<eop>", model="Unigram")
+    files = fast(
+        "<unk>", "<s>", "</s>", "<cls>", "<sep>", "<pad>", "<mask>", "<eod>", "<eop>", model="Unigram"
+    )
     config = {"tokenizer_class": "XLNetTokenizer", "additional_special_tokens": None}
     agree(tmp_path, {**files, "tokenizer_config.json": config})
+
+
+def model_file(kind: str = "unigram") -> bytes:
+    """A SentencePiece model of a few words."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    written = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["some words of a little text", "and others"] * 20),
+        model_writer=written,
+        vocab_size=40,
+        hard_vocab_limit=False,
+        model_type=kind,
+        minloglevel=2,
+    )
+    return written.getvalue()
+
+
+@pytest.mark.skipif(MAJOR != "5", reason="only transformers 5 renames pieces")
+def test_a_unigram_model_alone_with_added_tokens_cannot_be_loaded(tmp_path: Path) -> None:
+    """A class of no vocabulary of its own over a Unigram model: it loads, and no longer once a token is added."""
+    config = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    agree(tmp_path, {"tokenizer.model": model_file(), "tokenizer_config.json": config})
+    config["added_tokens_decoder"] = {"40": {"content": "<pad>", **FLAGS}}
+    both_refuse(tmp_path, {"tokenizer_config.json": config})
+    assert agree(tmp_path, {"tokenizer.model": model_file("bpe")}).get_vocab()["<pad>"] == 40
+
+
+@pytest.mark.parametrize(
+    ("name", "pad"),
+    [("BartphoTokenizer", "[PAD]"), ("BartphoTokenizer", "</s>"), ("PLBartTokenizer", "</s>"), ("MarianTokenizer", "[PAD]"), ("MarianTokenizer", "</s>")],
+)  # fmt: skip
+def test_a_pad_of_the_fine_tune_in_a_python_tokenizer(name: str, pad: str, tmp_path: Path) -> None:
+    """BARTpho makes a new pad the second of its vocabulary, PLBart drops its own added tokens, Marian insists on knowing it."""
+    table = {text: i for i, text in enumerate(("</s>", "<unk>", "a", "<pad>"))}
+    files: Files = {name: model_file() for name in ("sentencepiece.bpe.model", "source.spm", "target.spm")}
+    files |= {"dict.txt": "a 5\nb 5\n", "vocab.json": table}
+    config = {"tokenizer_class": name, "pad_token": pad}
+    if name == "MarianTokenizer" and pad == "[PAD]" and MAJOR == "4":
+        both_refuse(tmp_path, {**files, "tokenizer_config.json": config})
+    else:
+        tokenizer = agree(tmp_path, {**files, "tokenizer_config.json": config})
+        tokenizer.save_pretrained(tmp_path / "saved")
+        agree(tmp_path / "saved", {})
+
+
+@pytest.mark.skipif(MAJOR != "4", reason="in transformers 5 the files of the repository come first")
+@pytest.mark.parametrize("path", [None, "/root/.cache/tokenizer.json"])
+def test_a_config_that_names_its_tokenizer_file(path: str | None, tmp_path: Path) -> None:
+    """``tokenizer_file`` of the config wins over the repository's: null starts from the slow files, a path must exist."""
+    config = {"tokenizer_class": "GPT2Tokenizer", "tokenizer_file": path}
+    files = {**fast("<pad>"), **gpt2_files(), "tokenizer_config.json": config}
+    if path is None:
+        assert len(agree(tmp_path, files)) > 90
+    else:
+        both_refuse(tmp_path, files)
+    both_refuse(tmp_path, {"tokenizer_config.json": {**config, "tokenizer_class": "PreTrainedTokenizerFast"}})
+
+
+@pytest.mark.skipif(MAJOR != "4", reason="in transformers 5 the files of the repository come first")
+def test_a_config_that_names_its_vocabulary(tmp_path: Path) -> None:
+    """``vocab_file`` of the config matters where a slow class reads it, and not beside a tokenizer.json."""
+    config = {"tokenizer_class": "GPT2Tokenizer", "vocab_file": None}
+    files = {**gpt2_files(), "tokenizer_config.json": config}
+    agree(tmp_path, {**files, **fast("<pad>")})
+    (tmp_path / "tokenizer.json").unlink()
+    both_refuse(tmp_path, files)
+
+
+def test_a_declared_token_that_is_gone(tmp_path: Path) -> None:
+    """ByT5 with one of its added tokens missing: it gets an id that another has, which then has none."""
+    decoder = {str(259 + i): {"content": f"<extra_id_{i}>", **FLAGS} for i in range(125) if i != 3}
+    decoder |= {str(i): {"content": text, **FLAGS} for i, text in enumerate(("<pad>", "</s>", "<unk>"))}
+    extra = [f"<extra_id_{i}>" for i in range(125)]
+    config = {
+        "tokenizer_class": "ByT5Tokenizer",
+        "added_tokens_decoder": decoder,
+        "additional_special_tokens": extra,
+    }
+    assert len(agree(tmp_path, {"tokenizer_config.json": config})) == 383

@@ -98,11 +98,17 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
     args = arguments(files, "4")
     _refuse_incomplete(args, record, name, files.source)
     file = files.json
-    again = bool(args.raw.get("from_slow")) or (
-        name in ("LlamaTokenizerFast", "T5TokenizerFast", "MT5TokenizerFast")
-        and args.raw.get("add_prefix_space") is not None
-    ) or (
-        name == "PegasusTokenizerFast" and _other_than(args, record, ("pad_token", "eos_token", "unk_token"))
+    again = file is not None and _from_slow(args, name, files.source)
+    again = (
+        again
+        or (
+            name in ("LlamaTokenizerFast", "T5TokenizerFast", "MT5TokenizerFast")
+            and args.raw.get("add_prefix_space") is not None
+        )
+        or (
+            name == "PegasusTokenizerFast"
+            and _other_than(args, record, ("pad_token", "eos_token", "unk_token"))
+        )
     )
     block: Mapping[str, Any] = {}
     converted: Around | None = None
@@ -130,8 +136,13 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
         if slow is None and "tekken.json" in files.names:
             pieces.build_tekken(files, "tekken.json", "4")
         if slow is None or name == "BlenderbotSmallTokenizerFast":
-            missing = "is told to start from_slow" if again else "needs a tokenizer.json, and there is none"
+            missing = (
+                "is told to leave tokenizer.json alone"
+                if again
+                else "needs a tokenizer.json, and there is none"
+            )
             raise SourceError(f"{files.source}: transformers 4's {name} {missing}")
+        refuse_elsewhere(args, (defaults.tokenizer_class("4", slow) or {}).get("files", {}), files.source)
         backend, components, converted, record = _converted(files, slow, record, args)
     if str(record.get("extras_rule", "")).startswith("refused") and args.extras is not None:
         raise SourceError(f"{files.source}: transformers 4's {name} cannot take additional_special_tokens")
@@ -168,6 +179,29 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
         suffix=None if around is None else around[1],
         from_json=not again,
     )
+
+
+def _from_slow(args: Arguments, name: str, source: str) -> bool:
+    """The config says not to take ``tokenizer.json``: a flag, or a null where the file's path belongs."""
+    if name == "CodeGenTokenizerFast" and args.raw.get("add_bos_token"):
+        raise SourceError(f"{source}: transformers 4's {name} cannot take add_bos_token")
+    path = args.raw.get("tokenizer_file", "")
+    if path is not None and path != "":
+        raise SourceError(
+            f"{source}: tokenizer_file in tokenizer_config.json names {str(path)[:80]!r}, which transformers 4 would "
+            "open instead of this repository's tokenizer.json"
+        )
+    return path is None or bool(args.raw.get("from_slow"))
+
+
+def refuse_elsewhere(args: Arguments, names: Mapping[str, str], source: str) -> None:
+    """A config that names its vocabulary file: transformers 4 opens that path, or fails where it is null."""
+    for key in names:
+        if key in args.raw and key != "tokenizer_file":
+            raise SourceError(
+                f"{source}: {key} in tokenizer_config.json is {str(args.raw[key])[:80]!r}, which transformers 4 would "
+                f"open instead of this repository's {names[key]}"
+            )
 
 
 def _converted(

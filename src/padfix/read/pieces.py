@@ -151,6 +151,11 @@ def build(
         if model.charsmap and name not in _NO_CHARSMAP:
             normalizer = {"type": "Sequence", "normalizers": [{"type": "Precompiled"}, normalizer]}
         return backend, {**own, "normalizer": normalizer, "post_processor": {}}, marked
+    if kind == "Unigram" and args.added:
+        raise SourceError(
+            f"{files.source}: {vocab_file} is a Unigram model and the tokenizer declares added tokens, which "
+            f"transformers 5's {name} cannot be built from"
+        )
     _rename_placeholders(backend, args)
     for role, number, piece in (
         ("bos_token", model.bos_id, model.bos_piece or "<s>"),

@@ -12,7 +12,7 @@ from typing import Any, Final
 from padfix.errors import SourceError
 from padfix.read import defaults
 from padfix.read.backend import Added, Backend
-from padfix.read.fast_build import lines_of, read_vocabulary
+from padfix.read.fast_build import lines_of, read_vocabulary, refuse_elsewhere
 from padfix.read.files import TokenizerFiles
 from padfix.read.json_file import decode, parse
 from padfix.read.sentencepiece_model import MAX_MODEL, parse_model
@@ -62,21 +62,27 @@ class PythonBackend(Backend):
     """Added tokens with their written ids; new ones after the number of strings.
 
     ``hides``: the class lists its vocabulary id by id, so an added token hides the string that had its id.
+    ``once``: what is to be appended is settled before the first is, as in transformers 4.
     """
 
-    def __init__(self, vocab: Vocab, *, hides: bool = False) -> None:
+    def __init__(self, vocab: Vocab, *, hides: bool = False, once: bool = False) -> None:
         super().__init__(vocab)
         self._hides = hides
+        self._once = once
 
     def place(self, tokens: Mapping[int, Added]) -> None:
         """Take tokens over at the ids that the repository or the class gives them."""
         for token_id, token in tokens.items():
-            previous = self._tokens.get(token_id)
-            if previous is not None and self._ids.get(previous.text) == token_id:
-                del self._ids[previous.text]
+            self._displace(token_id)
             self._ids[token.text] = token_id
             self._tokens[token_id] = token
             self._top = max(self._top, token_id)
+
+    def _displace(self, token_id: int) -> None:
+        """An id has one token: the one that had it before has none now."""
+        previous = self._tokens.get(token_id)
+        if previous is not None and self._ids.get(previous.text) == token_id:
+            del self._ids[previous.text]
 
     def _hidden(self) -> set[str]:
         """The vocabulary's strings whose ids belong to other, added ones."""
@@ -101,17 +107,37 @@ class PythonBackend(Backend):
         return self.max_id + 1 if self.holes == 0 else count if count > self.max_id else None
 
     def append(self, tokens: list[Added]) -> None:
-        """Add tokens after all strings, as ``_add_tokens`` does."""
-        index, hidden = self.count(), self._hidden()
+        """Add tokens after all strings, as ``_add_tokens`` does.
+
+        The number of strings can be an id that another token has, which then has none. In 5 it takes the id back
+        where its turn is later; in 4 only what is new at first has a turn.
+        """
+        if self._once:
+            tokens = [token for token in tokens if token.text not in self._ids]
+        index, hidden, before = self.count(), self._hidden(), dict(self._ids)
         for token in tokens:
-            if not token.text or token.text in self._ids:
+            known = self._ids.get(token.text)
+            if not token.text or (known is not None and self._tokens[known].text == token.text):
                 continue
-            token_id = None if token.text in hidden else self.vocab.get(token.text)
+            token_id = before.get(token.text)
+            if token_id is None:
+                token_id = None if token.text in hidden else self.vocab.get(token.text)
             if token_id is None:
                 token_id, index = index, index + 1
+            self._displace(token_id)
             self._ids[token.text] = token_id
             self._tokens[token_id] = Added(token.text, True, token.normalized)
             self._top = max(self._top, token_id)
+
+    def align(self) -> None:
+        """Give every added token that is also in the vocabulary the vocabulary's id."""
+        found = {}
+        for token_id, token in self._tokens.items():
+            own = self.vocab.get(token.text)
+            found[token_id if own is None else own] = token
+        self._tokens = found
+        self._ids = {token.text: token_id for token_id, token in found.items()}
+        self._top = max(found, default=-1)
 
     def remove(self, text: str) -> None:
         """Take an added token out again."""
@@ -152,11 +178,25 @@ def build_python(files: TokenizerFiles, name: str, major: str) -> Built:
         order = [*ROLES, *(role for role in roles if role not in ROLES)]
         roles = {role: roles[role] for role in order if role in roles}
     extras = _extras(name, record, args, major, files.source)
+    if major == "4":
+        refuse_elsewhere(args, record["files"], files.source)
     vocab = _vocabulary(files, name, record, args, roles, major)
-    backend = PythonBackend(vocab, hides=bool(record.get("hides")))
+    if name == "MarianTokenizer":
+        for role in ("unk_token", "pad_token") if major == "4" else ("unk_token",):
+            if role not in roles or vocab.get(roles[role].text) is None:
+                raise SourceError(f"{files.source}: its {role} is not in vocab.json, which {name} insists on")
+    hides = bool(record.get("hides"))
+    if name == "BertJapaneseTokenizer":  # only over a SentencePiece model
+        hides = args.raw.get("subword_tokenizer_type") == "sentencepiece"
+    backend = PythonBackend(vocab, hides=hides, once=major == "4")
     backend.place(_own(name, args, roles))
     backend.place(args.added)
     backend.append(in_order(roles, extras, major))
+    if name == "BartphoTokenizer" and major == "5":
+        backend.align()
+    if name == "PLBartTokenizer" and major == "5":  # what the model has is none of the added ones
+        for text in ("<s>", "<pad>", "</s>", "<unk>", "<mask>", *_plbart_languages(args)):
+            backend.remove(text)
     if name == "CpmAntTokenizer":  # the file's names for a space and a line break are no tokens
         for role in ("space_token", "line_token"):
             if role in roles:
