@@ -101,37 +101,42 @@ def compare(seed: int, name: str, *, plausible: bool) -> tuple[str, str, dict[st
         for file, content in files.items():
             data = content if isinstance(content, bytes) else text_of(content).encode()
             (folder / file).write_bytes(data)
-        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-            tokenizer: Any
-            try:
-                tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-            except Exception as error:  # noqa: BLE001 - transformers raises many types
-                tokenizer = error
+        return *verdict(folder), files
+
+
+def verdict(folder: Path) -> tuple[str, str]:
+    """How AutoTokenizer and the reader agree about one folder, and the details."""
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        tokenizer: Any
         try:
-            state: Any = read_repo(open_source(folder), major=MAJOR)
-        except SourceError as error:
-            state = error
-        except Exception as error:  # noqa: BLE001 - the very mistake that this looks for
-            return "differs: padfix crashes", repr(error)[:200], files
-        if not hasattr(tokenizer, "get_vocab"):
-            reason = f"{type(tokenizer).__name__}: {tokenizer}".replace("\n", " ")[:200]
-            if isinstance(tokenizer, ImportError) or "pip install" in reason:
-                return "same", "", files  # a missing library says nothing about the reader
-            return (
-                ("both refuse" if isinstance(state, SourceError) else "only AutoTokenizer refuses"),
-                reason,
-                files,
-            )
-        if isinstance(state, SourceError):
-            return "only padfix refuses", str(state).replace(path, "")[:200], files
-        try:
-            live = inspect(None, tokenizer)
-        except (PadfixError, Exception) as error:  # noqa: BLE001 - a tokenizer that cannot be saved or asked
-            return "live tokenizer is unusable", repr(error)[:200], files
-        names = [f for f in FIELDS if f != "pad_uses" or tokenizer.is_fast]
-        pairs = {f: (value(live, f), value(state, f)) for f in names}
-        found = {f: pair for f, pair in pairs.items() if pair[0] != pair[1]}
-        return (f"differs in {', '.join(found)}" if found else "same"), str(found) if found else "", files
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - transformers raises many types, and Rust panics
+            tokenizer = error
+    try:
+        state: Any = read_repo(open_source(folder), major=MAJOR)
+    except SourceError as error:
+        state = error
+    except Exception as error:  # noqa: BLE001 - the very mistake that this looks for
+        return "differs: padfix crashes", repr(error)[:200]
+    if not hasattr(tokenizer, "get_vocab"):
+        reason = f"{type(tokenizer).__name__}: {tokenizer}".replace("\n", " ")[:200]
+        if isinstance(tokenizer, ImportError) or "pip install" in reason:
+            return "same", ""  # a missing library says nothing about the reader
+        return ("both refuse" if isinstance(state, SourceError) else "only AutoTokenizer refuses"), reason
+    if isinstance(state, SourceError):
+        if "no tokenizer.json and no" in str(state):  # transformers 5 gives the class's own few tokens then
+            return "only padfix refuses: no vocabulary", ""
+        return "only padfix refuses", str(state).replace(str(folder), "")[:200]
+    try:
+        live = inspect(None, tokenizer)
+    except (PadfixError, Exception) as error:  # noqa: BLE001 - a tokenizer that cannot be saved or asked
+        return "live tokenizer is unusable", repr(error)[:200]
+    names = [f for f in FIELDS if f != "pad_uses" or tokenizer.is_fast]
+    pairs = {f: (value(live, f), value(state, f)) for f in names}
+    found = {f: pair for f, pair in pairs.items() if pair[0] != pair[1]}
+    return (f"differs in {', '.join(found)}" if found else "same"), str(found) if found else ""
 
 
 def value(state: Any, field: str) -> Any:
@@ -265,8 +270,11 @@ def vocabulary_files(record: Mapping[str, Any], words: list[str], table: Mapping
     return files
 
 
-def sentencepiece_model(own: list[str]) -> bytes:
-    """A SentencePiece model as bytes of protobuf: unk, two control pieces, the class's own, and words."""
+def sentencepiece_model(own: list[str], first: tuple[str, ...] = ()) -> bytes:
+    """A SentencePiece model as bytes of protobuf: unk, two control pieces, the class's own, and words.
+
+    ``first``: these pieces in this order instead of unk and two control pieces.
+    """
 
     def field(number: int, data: bytes) -> bytes:
         return bytes([number << 3 | 2, len(data)]) + data
@@ -274,10 +282,22 @@ def sentencepiece_model(own: list[str]) -> bytes:
     def piece(text: str, kind: int) -> bytes:
         return field(1, field(1, text.encode()) + b"\x15\x00\x00\x00\x00" + bytes([3 << 3, kind]))
 
-    control = [t for t in dict.fromkeys(own) if t not in ("<unk>", "<s>", "</s>")]
-    pieces = [piece("<unk>", 2), piece("<s>", 3), piece("</s>", 3)]
+    first = first or ("<unk>", "<s>", "</s>")
+    control = [t for t in dict.fromkeys(own) if t not in first]
+    pieces = [piece(t, 2 if "unk" in t.lower() else 3) for t in first]
     pieces += [piece(t, 3) for t in control if len(t.encode()) < 100]
-    return b"".join([*pieces, *(piece(w, 1) for w in WORDS if w not in control)]) + field(2, b"")
+    spec = b""
+    for number, names in (
+        (40, ("<unk>", "[UNK]")),
+        (41, ("<s>", "<bos>")),
+        (42, ("</s>", "<eos>")),
+        (43, ("<pad>", "[PAD]")),
+    ):
+        at = next((i for i, t in enumerate(first) if t in names), -1)
+        key = number << 3
+        spec += bytes([key & 0x7F | 0x80, key >> 7])
+        spec += bytes([at]) if at >= 0 else b"\xff" * 9 + b"\x01"
+    return b"".join([*pieces, *(piece(w, 1) for w in WORDS if w not in control)]) + field(2, spec)
 
 
 def token(r: random.Random, text: str) -> Any:
