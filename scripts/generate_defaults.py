@@ -403,9 +403,13 @@ def fast(cls: type[Any]) -> dict[str, Any]:
             cls, shape, add_prefix_space=None
         ):
             record["never_null"] = ["add_prefix_space"]
-    if MAJOR == "4" and record["extras"] and works(cls, shape, additional_special_tokens=None):
-        if not extras_of(build(cls, shape, additional_special_tokens=None)):
-            record["extras_null"] = []
+    if (
+        MAJOR == "4"
+        and record["extras"]
+        and works(cls, shape, additional_special_tokens=None)
+        and not extras_of(build(cls, shape, additional_special_tokens=None))
+    ):
+        record["extras_null"] = []
     if MAJOR == "5" and direct and cls is not backend_class() and own:
         record["backend"] = backend(
             build(cls, shape, bare=True)

@@ -201,7 +201,7 @@ def test_a_null_list_of_more_tokens(tmp_path: Path) -> None:
     agree(tmp_path, {**files, "tokenizer_config.json": config})
 
 
-def model_file(kind: str = "unigram") -> bytes:
+def model_file(kind: str = "unigram", **ids: int) -> bytes:
     """A SentencePiece model of a few words."""
     sentencepiece = pytest.importorskip("sentencepiece")
     written = io.BytesIO()
@@ -212,6 +212,7 @@ def model_file(kind: str = "unigram") -> bytes:
         hard_vocab_limit=False,
         model_type=kind,
         minloglevel=2,
+        **ids,
     )
     return written.getvalue()
 
@@ -278,3 +279,13 @@ def test_a_declared_token_that_is_gone(tmp_path: Path) -> None:
         "additional_special_tokens": extra,
     }
     assert len(agree(tmp_path, {"tokenizer_config.json": config})) == 383
+
+
+def test_pegasus_with_another_pad_forgets_the_added_tokens(tmp_path: Path) -> None:
+    """Pegasus of transformers 4 rebuilds itself for another pad, and never reads ``added_tokens_decoder``."""
+    decoder = {"150": {"content": "<new>", **FLAGS, "special": False}}
+    config = {"tokenizer_class": "PegasusTokenizer", "pad_token": "[PAD]", "added_tokens_decoder": decoder}
+    model = model_file(pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
+    files = {"spiece.model": model, "tokenizer_config.json": config}
+    tokenizer = agree(tmp_path, files)
+    assert ("<new>" in tokenizer.get_vocab()) == (MAJOR == "5")

@@ -110,6 +110,8 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
             and _other_than(args, record, ("pad_token", "eos_token", "unk_token"))
         )
     )
+    if name == "PegasusTokenizerFast":
+        args.added = {}  # it throws away what the config declares
     block: Mapping[str, Any] = {}
     converted: Around | None = None
     if file is not None and not again:
