@@ -471,6 +471,53 @@ def edits(r: random.Random, files: Files, base: Files) -> Iterator[tuple[str, Ca
     yield "vocab_file null", setting("vocab_file", None)
     yield "vocab_file path", setting("vocab_file", "/root/somewhere/vocab.json")
     yield "full_tokenizer_file", setting("full_tokenizer_file", None)
+
+    def model(change: Callable[[dict[str, Any]], Any]) -> Callable[[Files], None]:
+        return config(lambda f: change(f["model"]), "tokenizer.json")
+
+    yield "no model type", model(lambda m: m.pop("type", None))
+    yield (
+        "merges as strings",
+        model(
+            lambda m: m.update(merges=[x if isinstance(x, str) else " ".join(x) for x in m.get("merges", [])])
+        ),
+    )
+    yield (
+        "little said of the model",
+        model(lambda m: [m.pop(k, None) for k in ("dropout", "byte_fallback", "fuse_unk", "ignore_merges")]),
+    )
+    yield (
+        "truncation",
+        config(
+            lambda f: f.update(
+                truncation={"direction": "Right", "max_length": 64, "strategy": "LongestFirst", "stride": 0}
+            ),
+            "tokenizer.json",
+        ),
+    )
+    yield (
+        "old LLaMA",
+        config(
+            lambda c: c.update(
+                dict.fromkeys(("bos_token", "eos_token", "unk_token"), ""), tokenizer_class="LLaMATokenizer"
+            )
+        ),
+    )
+    yield (
+        "empty roles",
+        config(lambda c: c.update(dict.fromkeys(("bos_token", "eos_token", "unk_token"), ""))),
+    )
+    for role in ("pad_token", "eos_token"):
+        yield f"{role} untyped", setting(role, {"content": "</s>", **FLAGS})
+        yield f"map: {role} null", config(lambda c, k=role: c.update({k: None}), "special_tokens_map.json")
+    for count in (0, 100):
+        yield f"extra_ids {count}", setting("extra_ids", count)
+    languages = [
+        t for t in CLASSES.get(current, CLASSES.get(f"{bare}Fast", {})).get("extras", ()) if "_" in t
+    ]
+    if languages:
+        yield "src_lang", setting("src_lang", r.choice(languages))
+        yield "tgt_lang", setting("tgt_lang", r.choice(languages))
     yield "no config", gone("config.json")
     for kind in (
         "llama",

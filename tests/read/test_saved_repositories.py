@@ -289,3 +289,27 @@ def test_pegasus_with_another_pad_forgets_the_added_tokens(tmp_path: Path) -> No
     files = {"spiece.model": model, "tokenizer_config.json": config}
     tokenizer = agree(tmp_path, files)
     assert ("<new>" in tokenizer.get_vocab()) == (MAJOR == "5")
+
+
+def test_a_list_of_objects_in_the_map(tmp_path: Path) -> None:
+    """``special_tokens_map.json`` with objects and nothing that declares them: 4 makes tokens of them, 5 fails."""
+    token = {"content": "<x>", **{k: v for k, v in FLAGS.items() if k != "special"}}
+    files = {**fast("<pad>", "<x>"), "tokenizer_config.json": {"tokenizer_class": "GPT2Tokenizer"}}
+    files["special_tokens_map.json"] = {"additional_special_tokens": [token]}
+    (both_refuse if MAJOR == "5" else agree)(tmp_path, files)
+
+
+@pytest.mark.parametrize("role", ["bos_token", "pad_token", "mask_token"])
+def test_bartpho_makes_a_word_of_null(role: str, tmp_path: Path) -> None:
+    """BARTpho writes the name of each role into its vocabulary, ``None`` as well."""
+    files = {"sentencepiece.bpe.model": model_file(), "dict.txt": "a 5\nb 5\n"}
+    config = {"tokenizer_class": "BartphoTokenizer", role: None}
+    agree(tmp_path, {**files, "tokenizer_config.json": config})
+
+
+@pytest.mark.skipif(MAJOR != "4", reason="transformers 5 has no slow tokenizers to convert")
+def test_a_converter_cannot_do_without_its_tokens(tmp_path: Path) -> None:
+    """BERT's converter in transformers 4 writes CLS and SEP into the template."""
+    config = {"tokenizer_class": "ElectraTokenizer", "cls_token": None}
+    both_refuse(tmp_path, {**word_piece(*BERT), "tokenizer_config.json": config})
+    agree(tmp_path, {"tokenizer_config.json": {"tokenizer_class": "ElectraTokenizer"}})

@@ -97,24 +97,13 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
     record = defaults.tokenizer_class("4", name) or {}
     args = arguments(files, "4")
     _refuse_incomplete(args, record, name, files.source)
-    file = files.json
-    again = file is not None and _from_slow(args, name, files.source)
-    again = (
-        again
-        or (
-            name in ("LlamaTokenizerFast", "T5TokenizerFast", "MT5TokenizerFast")
-            and args.raw.get("add_prefix_space") is not None
-        )
-        or (
-            name == "PegasusTokenizerFast"
-            and _other_than(args, record, ("pad_token", "eos_token", "unk_token"))
-        )
-    )
+    again = _from_slow(args, record, name, files)
+    file = None if again else files.json
     if name == "PegasusTokenizerFast":
         args.added = {}  # it throws away what the config declares
     block: Mapping[str, Any] = {}
     converted: Around | None = None
-    if file is not None and not again:
+    if file is not None:
         if record.get("slow") in pieces.BERT_LIKE and not file.part("normalizer"):
             raise SourceError(
                 f"{files.source}: {file.name} has no normalizer, without which transformers 4's {name} fails"
@@ -140,7 +129,7 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
         if slow is None or name == "BlenderbotSmallTokenizerFast":
             missing = (
                 "is told to leave tokenizer.json alone"
-                if again
+                if again and files.json is not None
                 else "needs a tokenizer.json, and there is none"
             )
             raise SourceError(f"{files.source}: transformers 4's {name} {missing}")
@@ -165,7 +154,7 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
     elif name == "WhisperTokenizerFast" and file is None:
         around = _whisper(args, roles)
     elif around is None and converted is not None:
-        before, after = (_named(side, roles) for side in converted)
+        before, after = (_named(side, roles, files.source) for side in converted)
         around = before, after
     return Built(
         cls=name,
@@ -183,8 +172,18 @@ def build_4(files: TokenizerFiles, name: str) -> Built:
     )
 
 
-def _from_slow(args: Arguments, name: str, source: str) -> bool:
-    """The config says not to take ``tokenizer.json``: a flag, or a null where the file's path belongs."""
+def _from_slow(args: Arguments, record: Mapping[str, Any], name: str, files: TokenizerFiles) -> bool:
+    """The slow files and not ``tokenizer.json``: by a flag, a null where that file's path belongs, or another pad."""
+    if (
+        name in ("LlamaTokenizerFast", "T5TokenizerFast", "MT5TokenizerFast")
+        and args.raw.get("add_prefix_space") is not None
+    ) or (
+        name == "PegasusTokenizerFast" and _other_than(args, record, ("pad_token", "eos_token", "unk_token"))
+    ):
+        return True
+    source = files.source
+    if files.json is None:
+        return False
     if name == "CodeGenTokenizerFast" and args.raw.get("add_bos_token"):
         raise SourceError(f"{source}: transformers 4's {name} cannot take add_bos_token")
     path = args.raw.get("tokenizer_file", "")
@@ -240,10 +239,12 @@ def _pegasus_extras(args: Arguments, source: str) -> list[Added]:
     return filled
 
 
-def _named(side: Sequence[str | int], roles: Mapping[str, Added]) -> list[str | int]:
-    """One side of a template with tokens for role names."""
-    named = [roles[w].text if isinstance(w, str) and w in roles else w for w in side]
-    return [w for w in named if w not in ROLES]
+def _named(side: Sequence[str | int], roles: Mapping[str, Added], source: str) -> list[str | int]:
+    """One side of a template with tokens for role names, none of which may be missing."""
+    for word in side:
+        if word in ROLES and word not in roles:
+            raise SourceError(f"{source}: its class puts a {word} around every text, and it is null")
+    return [roles[w].text if isinstance(w, str) and w in roles else w for w in side]
 
 
 def _other_than(args: Arguments, record: Mapping[str, Any], roles: tuple[str, ...]) -> bool:
@@ -279,7 +280,7 @@ def _refuse_unbuildable(
     """Tokens that a class of transformers 5 looks up in the vocabulary before it adds any."""
     first = "vocabulary" in record or (record["rebuilds"] and record.get("template") == "file")
     wanted = [w for side in around or () for w in side if isinstance(w, str)] if first else []
-    wanted += [roles[role].text for role in record.get("looks_up", ()) if role in roles]
+    wanted += [roles[role].text if role in roles else "None" for role in record.get("looks_up", ())]
     for text in wanted:
         if backend.get(text) is None:
             raise SourceError(f"{source}: its class {name} needs {text[:40]!r} in the vocabulary")

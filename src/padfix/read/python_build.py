@@ -354,15 +354,17 @@ def _fairseq_lines(files: TokenizerFiles, args: Arguments, roles: Mapping[str, A
 def _bartpho(files: TokenizerFiles, args: Arguments, roles: Mapping[str, Added]) -> Vocab:
     """BARTpho: special tokens, then the reduced dictionary's words, then the mask."""
     order = ("bos_token", "pad_token", "eos_token", "unk_token", "sep_token", "cls_token")
-    table = {text: i for i, text in enumerate(dict.fromkeys(roles[r].text for r in order if r in roles))}
+    named = {
+        r: roles[r].text if r in roles else "None" for r in (*order, "mask_token")
+    }  # null is a word there
+    table = {text: i for i, text in enumerate(dict.fromkeys(named[r] for r in order))}
     data = files.repository.read(_need(files, "dict.txt"), MAX_MODEL)
     for number, line in enumerate(lines_of(decode(data, files.source, "dict.txt")), 1):
         words = line.split()
         if not words:
             raise SourceError(f"{files.source}: line {number} of dict.txt is empty")
         table[words[0]] = len(table)
-    if "mask_token" in roles:
-        table.setdefault(roles["mask_token"].text, len(table))
+    table.setdefault(named["mask_token"], len(table))
     if len(set(table.values())) < len(table) or max(table.values()) >= len(table):
         raise SourceError(f"{files.source}: dict.txt has a token twice, which transformers cannot load")
     return DictVocab(table)

@@ -213,6 +213,11 @@ def _merge_map(
             given = [t for t in tokens if t is not None]
             if major == "5" and name == "additional_special_tokens":
                 if extras is None or key == "additional_special_tokens":
+                    if any(isinstance(v, dict) and v.get("__type") != "AddedToken" for v in value):
+                        raise SourceError(
+                            f"{source}: {name} in special_tokens_map.json holds objects, which transformers 5 takes for "
+                            "no tokens"
+                        )
                     extras, key = given, name  # a list from the config keeps its own key and wins
             else:
                 # strings are known by strings, and what the config wrote as an object by nothing
