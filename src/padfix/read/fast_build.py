@@ -23,6 +23,7 @@ from padfix.read.tokenizer_build import (
     combine,
     fill,
     json_added,
+    own_backend,
     side_of,
     template_of,
 )
@@ -75,6 +76,7 @@ def build_5(files: TokenizerFiles, name: str) -> Built:
         around = _bos_eos(args, roles)
     elif around is None and not components.get("post_processor"):
         around = [], []
+    _refuse_endless(backend, roles, around, files.source)
     return Built(
         cls=name,
         kind="tokenizers",
@@ -286,6 +288,21 @@ def _refuse_unbuildable(
             raise SourceError(f"{source}: its class {name} needs {text[:40]!r} in the vocabulary")
 
 
+def _refuse_endless(
+    backend: Backend, roles: Mapping[str, Added], around: Around | None, source: str
+) -> None:
+    """transformers 5 asks for unk's id where a token has none, also for unk itself: an empty string has none."""
+    unk = roles.get("unk_token")
+    if unk is None or backend.get(unk.text) is not None:
+        return
+    for word in (*around[0], *around[1]) if around is not None else ():
+        if isinstance(word, str) and backend.get(word) is None:
+            raise SourceError(
+                f"{source}: neither {word[:40]!r}, which its class puts around every text, nor unk_token "
+                f"({unk.text[:40]!r}) has an id, which transformers 5 looks for without end"
+            )
+
+
 def _refuse_missing(args: Arguments, roles: Mapping[str, Added], name: str, source: str) -> None:
     """transformers 4 raises where a token is to be put around a text and there is none."""
     bos = bool(args.raw.get("add_bos_token", name != "GPTNeoXTokenizerFast"))
@@ -335,11 +352,7 @@ def _class_components(
     record: Mapping[str, Any], args: Arguments, *, post_processor: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The parts that a class writes itself, with its own switches thrown as the repository says."""
-    found = record.get("backend") or {}
-    for switch in ("do_lower_case", "keep_accents"):
-        choice = record.get(switch)
-        if isinstance(choice, Mapping) and bool(args.raw.get(switch, choice["default"])) != choice["default"]:
-            found = choice["flipped"]
+    found = own_backend(record, args)
     model = dict(found.get("model") or {})
     unk = model.get("unk_token")
     if isinstance(unk, str) and unk in record["roles"]:

@@ -17,7 +17,7 @@ from padfix.read.files import TokenizerFiles
 from padfix.read.sentencepiece_model import CONTROL, MAX_MODEL, SentencePieceModel, parse_model
 from padfix.read.tekken_file import MAX_TEKKEN, parse_tekken
 from padfix.read.tiktoken_file import parse_tiktoken
-from padfix.read.tokenizer_build import Arguments, Around
+from padfix.read.tokenizer_build import Arguments, Around, own_backend
 from padfix.read.vocab import DictVocab
 
 # prefix and suffix that transformers 4's converters give a slow tokenizer's backend: role names, or the token itself
@@ -146,7 +146,7 @@ def build(
             components["normalizer"] = {"type": "Lowercase"}
         return backend, components, []
     if record.get("rebuilds"):
-        own = record.get("backend") or {}
+        own = own_backend(record, args)
         normalizer = own.get("normalizer") or {}
         if model.charsmap and name not in _NO_CHARSMAP:
             normalizer = {"type": "Sequence", "normalizers": [{"type": "Precompiled"}, normalizer]}

@@ -178,6 +178,8 @@ def build_python(files: TokenizerFiles, name: str, major: str) -> Built:
         order = [*ROLES, *(role for role in roles if role not in ROLES)]
         roles = {role: roles[role] for role in order if role in roles}
     extras = _extras(name, record, args, major, files.source)
+    if name == "M2M100Tokenizer" and args.raw.get("additional_special_tokens", ()) is None:
+        raise SourceError(f"{files.source}: additional_special_tokens is null, which {name} cannot take")
     if major == "4":
         refuse_elsewhere(args, record["files"], files.source)
     vocab = _vocabulary(files, name, record, args, roles, major)

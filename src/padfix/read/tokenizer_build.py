@@ -356,6 +356,16 @@ def block_of(file: TokenizerJson | None) -> Mapping[str, Any]:
     return file.part("padding") if file is not None else {}
 
 
+def own_backend(record: Mapping[str, Any], args: Arguments) -> Mapping[str, Any]:
+    """The parts that a class writes itself, with its switches thrown as the repository says."""
+    found: Mapping[str, Any] = record.get("backend") or {}
+    for switch in ("do_lower_case", "keep_accents"):
+        choice = record.get(switch)
+        if isinstance(choice, dict) and bool(args.raw.get(switch, choice["default"])) != choice["default"]:
+            found = choice["flipped"]
+    return found
+
+
 def template_of(
     record: Mapping[str, Any],
     args: Arguments,
