@@ -96,7 +96,8 @@ def _merged(files: TokenizerFiles, text: str, cuts: list[int]) -> bool:
     if files.json is not None:
         name, start = files.json.name, files.json.vocab_end
         data = files.repository.range(name, start, MAX_TOKENIZER_JSON)
-        return any(written in data for written in _written(data, pairs))
+        # from the end: the rarest merges are the last, and a pad is among them (0.3 ms instead of 2.3 for Qwen 3)
+        return any(data.rfind(written) >= 0 for written in _written(data, pairs))
     if "merges.txt" not in files.names:
         return False
     data = b"\n" + files.repository.read("merges.txt", MAX_SMALL)
