@@ -248,14 +248,13 @@ def small(name: str) -> Files:
     return files
 
 
-def bases() -> Iterator[tuple[str, Files]]:
-    for path in sorted(p.parent for p in CORPUS.rglob("tokenizer_config.json")):
+def bases(whole: bool) -> Iterator[tuple[str, Files]]:
+    """The real tokenizers, cut down or ``whole``, and a small one of every class."""
+    folders = {p.parent for n in ("tokenizer_config.json", "tokenizer.json") for p in CORPUS.rglob(n)}
+    for path in sorted(folders):
         with contextlib.suppress(KeyError, UnicodeDecodeError):
-            yield path.name, cut(path)
-    for path in sorted(p.parent for p in CORPUS.rglob("tokenizer.json")):
-        if not (path / "tokenizer_config.json").exists():
-            yield path.name, cut(path)
-    for name in CLASSES:
+            yield path.name, load(path) if whole else cut(path)
+    for name in () if whole else CLASSES:
         if name != "CanineTokenizer":
             yield name, small(name)
 
@@ -312,12 +311,16 @@ GIVEN: dict[str, dict[str, Any]] = {
 }
 
 
-def save(out: Path) -> None:
+WHOLE = ("add [PAD]", "chatml", "slow")  # of a real tokenizer at its full size, which takes seconds each
+
+
+def save(out: Path, whole: bool) -> None:
     """Every base, loaded, changed and saved by this major; and the bases."""
+    changes = WHOLE if whole else [*LIVE, *GIVEN, "trained anew", "legacy format", "bare"]
     done: collections.Counter[str] = collections.Counter()
-    for name, files in bases():
+    for name, files in bases(whole):
         place(out / f"base {name}", files)
-        for change in [*LIVE, *GIVEN, "trained anew", "legacy format", "bare"]:
+        for change in changes:
             target = out / f"{MAJOR} {name}, {change}"
             try:
                 with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
@@ -701,10 +704,11 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1000, help="how many repositories")
     parser.add_argument("--only", default="", help="only folders whose name has this pattern")
     parser.add_argument("--show", type=int, default=3, help="how many of each kind")
+    parser.add_argument("--whole", action="store_true", help="save real tokenizers only, and all of them")
     parser.add_argument("--plain", action="store_true", help="every saved folder once, as it was saved")
     args = parser.parse_args()
     if args.what == "save":
-        save(args.folder)
+        save(args.folder, args.whole)
         return 0
     return compare(args.folder, args.start, args.count, args.only, args.plain, args.show)
 

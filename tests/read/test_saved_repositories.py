@@ -332,7 +332,10 @@ def test_empty_roles_of_an_old_checkpoint(tmp_path: Path) -> None:
     files = fast("<pad>", "</s>", "<unk>", model="Unigram")
     roles = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "")
     both_refuse(tmp_path, {**files, "tokenizer_config.json": {"tokenizer_class": "T5Tokenizer", **roles}})
-    agree(tmp_path, {"tokenizer_config.json": {"tokenizer_class": "LlamaTokenizer", "pad_token": ""}})
+    config = {"tokenizer_class": "LLaMATokenizer", **roles}
+    both_refuse(tmp_path, {**fast("<pad>"), "tokenizer_config.json": config})
+    post = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
+    agree(tmp_path, fast("<pad>", post_processor=post))
 
 
 def test_m2m100_and_a_null_list(tmp_path: Path) -> None:

@@ -76,7 +76,10 @@ def build_5(files: TokenizerFiles, name: str) -> Built:
         around = _bos_eos(args, roles)
     elif around is None and not components.get("post_processor"):
         around = [], []
-    _refuse_endless(backend, roles, around, files.source)
+    asked = [w for side in around or () for w in side if isinstance(w, str)]
+    if told or not components.get("post_processor"):  # then the base class looks at BOS and EOS
+        asked += [roles[role].text for role in ("bos_token", "eos_token") if role in roles]
+    _refuse_endless(backend, roles, asked, files.source)
     return Built(
         cls=name,
         kind="tokenizers",
@@ -288,17 +291,15 @@ def _refuse_unbuildable(
             raise SourceError(f"{source}: its class {name} needs {text[:40]!r} in the vocabulary")
 
 
-def _refuse_endless(
-    backend: Backend, roles: Mapping[str, Added], around: Around | None, source: str
-) -> None:
+def _refuse_endless(backend: Backend, roles: Mapping[str, Added], asked: Sequence[str], source: str) -> None:
     """transformers 5 asks for unk's id where a token has none, also for unk itself: an empty string has none."""
     unk = roles.get("unk_token")
     if unk is None or backend.get(unk.text) is not None:
         return
-    for word in (*around[0], *around[1]) if around is not None else ():
-        if isinstance(word, str) and backend.get(word) is None:
+    for word in asked:
+        if backend.get(word) is None:
             raise SourceError(
-                f"{source}: neither {word[:40]!r}, which its class puts around every text, nor unk_token "
+                f"{source}: neither {word[:40]!r}, which its class may put around a text, nor unk_token "
                 f"({unk.text[:40]!r}) has an id, which transformers 5 looks for without end"
             )
 
