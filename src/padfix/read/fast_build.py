@@ -393,8 +393,10 @@ def _without_json(
         found = next((m for n in sorted(files.names) if (m := _OTHER[major].search(n))), None)
         vocab_file = found.group() if found is not None else vocab_file
     if vocab_file is None or vocab_file not in files.names:
+        alone = major == "5" and record.get("rebuilds")
+        outcome = "is left with its special tokens" if alone else "cannot be built"
         raise SourceError(
-            f"{files.source}: no tokenizer.json and no {vocab_file or 'vocabulary file'}: its class {name} cannot be built"
+            f"{files.source}: no tokenizer.json and no {vocab_file or 'vocabulary file'}: its class {name} {outcome}"
         )
     if vocab_file.endswith("tekken.json"):
         return pieces.build_tekken(files, vocab_file, major)
