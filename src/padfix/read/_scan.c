@@ -1,8 +1,8 @@
-/* Large vocabularies as positions in the file's own bytes.
+/* Large vocabularies without a Python object for each token.
  *
  * A vocabulary of 128,000 tokens costs 110 ms as a Python dictionary and 4 ms this way. Nothing here is needed to
- * be right: what cannot be compiled, or a file that is not of the plain kind read here, is read by json and by
- * padfix.read.vocab instead, and tests compare the two.
+ * be right: where it cannot be compiled, and for files that are not of the plain kind read here, padfix.read.plain_scan
+ * and json do the same, and tests compare the two.
  *
  * Every byte comes from a stranger. A function that reads gets a pointer and the end, and looks at nothing behind it.
  */
@@ -27,33 +27,39 @@
 #endif
 
 typedef struct {
-    uint32_t start;  /* of the text in the data; from the data's size on, in the unescaped texts */
+    uint32_t start;  /* of its text in ``texts`` */
     uint32_t length; /* bytes of UTF-8 */
     uint32_t id;
-    uint32_t hash;
 } Entry;
 
 typedef struct {
     PyObject_HEAD
-    PyObject *data;     /* bytes */
     PyObject *selected; /* dict, once asked for */
-    const uint8_t *bytes;
-    size_t bytes_size;
-    uint8_t *unescaped;
-    size_t unescaped_size, unescaped_room;
+    uint8_t *texts;     /* one behind the other, unescaped */
+    size_t texts_size, texts_room;
     Entry *entries;
     size_t count, room;
     uint32_t *chosen; /* the entries that select() gives */
     size_t chosen_count, chosen_room;
-    uint32_t *slots; /* a hash table */
+    uint32_t *slots; /* a hash table, where there is one */
     uint32_t mask;
+    int begun;       /* the opening bracket was read */
     int unordered;   /* the ids do not ascend */
+    uint32_t last;   /* the id that was read last */
+    int searches;    /* texts looked up without a hash table */
+    uint8_t begins[256]; /* which bytes a text begins with */
     uint32_t *by_id; /* the first entry of each id plus one; NULL where they ascend */
     Py_ssize_t size, ids, max_id, end;
 } Vocab;
 
-/* ODD: not the plain kind, read it another way. */
+/* ODD: not the plain kind, or it goes on behind the end. */
 typedef enum { DONE, ODD, NO_MEMORY } Result;
+
+enum {
+    ROOM = 16,       /* bytes behind a text that may be looked at */
+    LONG = 20000,    /* tokens */
+    SEARCHES = 40,   /* of 60 us each for 128,000 tokens; then a hash table pays */
+};
 
 static PyObject *vocab_type;
 static uint64_t secret[2]; /* without it nobody can write texts that collide */
@@ -149,12 +155,9 @@ static const uint8_t *skip_number(const uint8_t *p, const uint8_t *end) {
 
 /* ---- entries ---- */
 
-static const uint8_t *text_of(const Vocab *self, const Entry *entry) {
-    return entry->start < self->bytes_size ? self->bytes + entry->start
-                                           : self->unescaped + (entry->start - self->bytes_size);
-}
+static const uint8_t *text_of(const Vocab *self, const Entry *entry) { return self->texts + entry->start; }
 
-/* Room for one more item of an array. */
+/* Room for so many more items of an array. */
 static Result grow(void **array, size_t *room, size_t used, size_t more, size_t item) {
     if (used + more <= *room)
         return DONE;
@@ -200,11 +203,6 @@ static inline uint32_t hash_of(const uint8_t *text, size_t length, size_t room) 
     return (uint32_t)mixed(words[0] ^ secret[1], words[1] ^ state);
 }
 
-typedef struct {
-    const uint8_t *bytes;
-    size_t length, start, room; /* ``start`` as in an entry; ``room``: bytes that may be looked at */
-} Text;
-
 /* Four hexadecimal digits, negative where there are none. */
 static long hexadecimal(const uint8_t *p, const uint8_t *end) {
     if (end - p < 4)
@@ -233,17 +231,17 @@ static uint8_t *write_character(uint8_t *to, long code) {
     return to;
 }
 
-/* Unescape the text behind an opening quote; the closing quote, NULL for what is no string of JSON. */
-static const uint8_t *read_escaped(Vocab *self, const uint8_t *p, const uint8_t *end, Text *text) {
+/* Put the text behind an opening quote at the end of ``texts``; the closing quote, NULL for what is no string of JSON. */
+static const uint8_t *read_any_text(Vocab *self, const uint8_t *p, const uint8_t *end, size_t *length) {
     static const char names[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
-    size_t used = self->unescaped_size;
+    size_t used = self->texts_size;
     int wide = 0;
     while (p < end && *p != '"') {
-        if (grow((void **)&self->unescaped, &self->unescaped_room, used, 16, 1))
+        if (grow((void **)&self->texts, &self->texts_room, used, 2 * ROOM, 1))
             return NULL;
-        uint8_t *to = self->unescaped + used;
+        uint8_t *to = self->texts + used;
 #ifdef SSE
-        if (end - p >= 16) { /* copy what is no escape */
+        if (end - p >= 16 && *p != '\\') {
             __m128i x = _mm_loadu_si128((const __m128i *)p);
             unsigned stop = special_bytes(x) | 0x10000, inside = (stop & -stop) - 1;
             _mm_storeu_si128((__m128i *)to, x);
@@ -268,6 +266,8 @@ static const uint8_t *read_escaped(Vocab *self, const uint8_t *p, const uint8_t 
         long code;
         if (p[1] == 'u') {
             code = hexadecimal(p + 2, end);
+            if (code < 0)
+                return NULL;
             p += 6;
             if (code >= 0xD800 && code < 0xE000) { /* half of a pair */
                 long low = end - p >= 2 && p[0] == '\\' && p[1] == 'u' ? hexadecimal(p + 2, end) : -1;
@@ -278,53 +278,44 @@ static const uint8_t *read_escaped(Vocab *self, const uint8_t *p, const uint8_t 
             }
         } else {
             const char *named = p[1] ? strchr(names, p[1]) : NULL;
-            code = named ? meant[named - names] : -1;
+            if (named == NULL)
+                return NULL;
+            code = meant[named - names];
             p += 2;
         }
-        if (code < 0)
-            return NULL;
-        used = (size_t)(write_character(to, code) - self->unescaped);
+        used = (size_t)(write_character(to, code) - self->texts);
     }
-    text->bytes = self->unescaped + self->unescaped_size;
-    text->length = text->room = used - self->unescaped_size;
-    text->start = self->bytes_size + self->unescaped_size;
-    self->unescaped_size = used;
-    return p < end && (!wide || is_utf8(text->bytes, text->bytes + text->length)) ? p : NULL;
+    *length = used - self->texts_size;
+    if (p == end || (wide && !is_utf8(self->texts + self->texts_size, self->texts + used)))
+        return NULL;
+    return p;
 }
 
-/* The text behind an opening quote, and the closing quote; NULL for what is no string of JSON. */
-static inline const uint8_t *read_text(Vocab *self, const uint8_t *p, const uint8_t *end, Text *text) {
-    const uint8_t *begin = p;
-    int checked = 0, wide = 0;
+/* The same; most texts are short and plain. */
+static inline const uint8_t *read_text(Vocab *self, const uint8_t *p, const uint8_t *end, size_t *length) {
+    if (grow((void **)&self->texts, &self->texts_room, self->texts_size, 2 * ROOM, 1))
+        return NULL;
 #ifdef SSE
-    for (; end - p >= 16; p += 16) {
+    if (end - p >= 16) {
         __m128i x = _mm_loadu_si128((const __m128i *)p);
         unsigned stop = special_bytes(x);
         if (stop) {
-            checked = p == begin && are_characters(x, (stop & -stop) - 1);
-            wide |= 1;
-            p += __builtin_ctz(stop);
-            break;
+            const uint8_t *at = p + __builtin_ctz(stop);
+            if (*at == '"' && are_characters(x, (stop & -stop) - 1)) {
+                _mm_storeu_si128((__m128i *)(self->texts + self->texts_size), x);
+                *length = (size_t)(at - p);
+                return at;
+            }
         }
-        wide |= _mm_movemask_epi8(x);
     }
 #endif
-    for (; p < end && *p != '"' && *p != '\\' && *p >= 0x20; p++)
-        wide |= *p & 0x80;
-    if (p == end || *p < 0x20)
-        return NULL;
-    if (*p == '\\')
-        return read_escaped(self, begin, end, text);
-    text->bytes = begin;
-    text->length = (size_t)(p - begin);
-    text->start = (size_t)(begin - self->bytes);
-    text->room = self->bytes_size - text->start;
-    return checked || !wide || is_utf8(begin, p) ? p : NULL;
+    return read_any_text(self, p, end, length);
 }
 
-/* Note one string of the file. */
-static inline Result add_entry(Vocab *self, const Text *text, uint32_t id) {
-    if (wanted(text->bytes, text->length)) {
+/* Note the text that was read, of ``length`` bytes at the end of ``texts``, with ROOM bytes behind it. */
+static inline Result add_entry(Vocab *self, size_t length, uint32_t id) {
+    const uint8_t *text = self->texts + self->texts_size;
+    if (wanted(text, length)) {
         if (grow((void **)&self->chosen, &self->chosen_room, self->chosen_count, 1, sizeof(uint32_t)))
             return NO_MEMORY;
         self->chosen[self->chosen_count++] = (uint32_t)self->count;
@@ -333,8 +324,10 @@ static inline Result add_entry(Vocab *self, const Text *text, uint32_t id) {
         return NO_MEMORY;
     self->unordered |= (Py_ssize_t)id <= self->max_id;
     self->max_id = (Py_ssize_t)id > self->max_id ? (Py_ssize_t)id : self->max_id;
-    uint32_t hash = hash_of(text->bytes, text->length, text->room);
-    self->entries[self->count++] = (Entry){(uint32_t)text->start, (uint32_t)text->length, id, hash};
+    self->last = id;
+    self->begins[length ? *text : 0] = 1;
+    self->entries[self->count++] = (Entry){(uint32_t)self->texts_size, (uint32_t)length, id};
+    self->texts_size += length;
     return DONE;
 }
 
@@ -408,30 +401,37 @@ static inline int is_there(const Expected *next, const uint8_t *p, const uint8_t
             ((words[2] ^ next->words[2]) & next->kept[2]) | ((words[3] ^ next->words[3]) & next->kept[3])) == 0;
 }
 
-/* {"token": id, ...} from p on. */
-static Result read_object(Vocab *self, const uint8_t *p, const uint8_t *end) {
+/* The readers below get a part of a file, of which the next part is not there yet: ``at`` moves behind every entry that
+ * was read whole. */
+
+/* {"token": id, ...} */
+static Result read_object(Vocab *self, const uint8_t **at, const uint8_t *end) {
     Expected next = {{0}, {0}, 0, 0, 0};
-    uint32_t id = 0;
-    p = skip_blanks(p, end);
-    if (p == end || *p++ != '{')
-        return ODD;
-    p = skip_blanks(p, end);
-    if (p < end && *p == '}') {
-        self->end = p + 1 - self->bytes;
-        return DONE;
+    const uint8_t *p = skip_blanks(*at, end);
+    if (!self->begun) {
+        if (p == end || *p++ != '{')
+            return ODD;
+        p = skip_blanks(p, end);
+        if (p < end && *p == '}') {
+            *at = p + 1;
+            return DONE;
+        }
+        self->begun = 1;
+        *at = p;
     }
     if (p == end || *p++ != '"')
         return ODD;
-    for (;;) { /* p is behind the opening quote of a token */
-        Text text;
-        const uint8_t *stop = read_text(self, p, end, &text);
+    for (;;) { /* p is behind the opening quote of a token, ``at`` before it */
+        size_t length;
+        const uint8_t *stop = read_text(self, p, end, &length);
         if (stop == NULL)
             return ODD;
         if (is_there(&next, stop, end)) {
-            Result result = add_entry(self, &text, ++id);
-            if (result != DONE)
-                return result;
+            uint32_t id = self->last + 1;
+            if (add_entry(self, length, id))
+                return NO_MEMORY;
             p = stop + next.length;
+            *at = p - 1;
             if (LITTLE && id % 10 != 9)
                 next.words[next.last / 8] += (uint64_t)1 << next.last % 8 * 8;
             else
@@ -441,44 +441,42 @@ static Result read_object(Vocab *self, const uint8_t *p, const uint8_t *end) {
         p = skip_blanks(stop + 1, end);
         if (p == end || *p++ != ':')
             return ODD;
-        uint32_t last = id;
+        uint32_t id, due = self->count ? self->last + 1 : 0;
         const uint8_t *digits = skip_blanks(p, end), *behind = read_id(digits, end, &id);
         if (behind == NULL)
             return ODD;
-        Result result = add_entry(self, &text, id);
-        if (result != DONE)
-            return result;
         p = skip_blanks(behind, end);
         if (p == end || (*p != ',' && *p != '}'))
             return ODD;
-        if (*p++ == '}') {
-            self->end = p - self->bytes;
+        if (add_entry(self, length, id))
+            return NO_MEMORY;
+        *at = p + 1;
+        if (*p++ == '}')
             return DONE;
-        }
         p = skip_blanks(p, end);
         if (p == end || *p++ != '"')
             return ODD;
-        if (id == last + 1 || self->count == 1)
+        if (id == due)
             expect(&next, stop, digits, behind, p, id);
         else
             next.length = 0; /* in another order, as sorted by the alphabet */
     }
 }
 
-/* [["piece", score], ...] from p on: an id is a position. */
-static Result read_pairs(Vocab *self, const uint8_t *p, const uint8_t *end) {
-    p = skip_blanks(p, end);
-    if (p == end || *p++ != '[')
-        return ODD;
+/* [["piece", score], ...]: an id is a position. */
+static Result read_pairs(Vocab *self, const uint8_t **at, const uint8_t *end) {
     for (;;) {
-        Text text;
+        const uint8_t *p = skip_blanks(*at, end);
+        size_t length;
+        if (!self->begun && (p == end || *p++ != '['))
+            return ODD;
         p = skip_blanks(p, end);
         if (p == end || *p++ != '[')
             return ODD;
         p = skip_blanks(p, end);
         if (p == end || *p++ != '"')
             return ODD;
-        const uint8_t *stop = read_text(self, p, end, &text);
+        const uint8_t *stop = read_text(self, p, end, &length);
         if (stop == NULL)
             return ODD;
         p = skip_blanks(stop + 1, end);
@@ -490,16 +488,15 @@ static Result read_pairs(Vocab *self, const uint8_t *p, const uint8_t *end) {
         p = skip_blanks(p, end);
         if (p == end || *p++ != ']')
             return ODD;
-        Result result = add_entry(self, &text, (uint32_t)self->count);
-        if (result != DONE)
-            return result;
         p = skip_blanks(p, end);
         if (p == end || (*p != ',' && *p != ']'))
             return ODD;
-        if (*p++ == ']') {
-            self->end = p - self->bytes;
+        if (add_entry(self, length, (uint32_t)self->count))
+            return NO_MEMORY;
+        self->begun = 1;
+        *at = p + 1;
+        if (*p == ']')
             return DONE;
-        }
     }
 }
 
@@ -513,14 +510,14 @@ static inline uint32_t *slot_of(const Vocab *self, const uint8_t *text, size_t l
         if ((*slot ^ hash) & ~self->mask)
             continue;
         const Entry *entry = &self->entries[(*slot & self->mask) - 1];
-        if (entry->hash == hash && entry->length == length && memcmp(text_of(self, entry), text, length) == 0)
+        if (entry->length == length && memcmp(text_of(self, entry), text, length) == 0)
             return slot;
     }
 }
 
-/* The hash table. ODD: a text comes twice, of which only one counts. */
-static Result index_texts(Vocab *self) {
-    size_t slots = 16, ahead = 12;
+/* The hash table, of a text that comes twice the last; ``twice``: whether there is one. */
+static Result index_texts(Vocab *self, int *twice) {
+    size_t slots = 16;
     while (slots < 2 * self->count)
         slots *= 2;
     self->slots = calloc(slots, sizeof(uint32_t));
@@ -529,16 +526,49 @@ static Result index_texts(Vocab *self) {
     self->mask = (uint32_t)(slots - 1);
     for (size_t i = 0; i < self->count; i++) {
         const Entry *entry = &self->entries[i];
-#ifdef __GNUC__
-        if (i + ahead < self->count)
-            __builtin_prefetch(&self->slots[entry[ahead].hash & self->mask], 1);
-#endif
-        uint32_t *slot = slot_of(self, text_of(self, entry), entry->length, entry->hash);
-        if (*slot)
-            return ODD;
-        *slot = (uint32_t)(i + 1) | (entry->hash & ~self->mask);
+        const uint8_t *text = text_of(self, entry);
+        uint32_t hash = hash_of(text, entry->length, entry->length + ROOM);
+        uint32_t *slot = slot_of(self, text, entry->length, hash);
+        *twice |= *slot != 0;
+        *slot = (uint32_t)(i + 1) | (hash & ~self->mask);
     }
     return DONE;
+}
+
+/* The last entry of a text. */
+static const Entry *entry_of_text(Vocab *self, const uint8_t *text, size_t length) {
+    int twice;
+    if (!self->begins[length ? *text : 0])
+        return NULL;
+    if (self->slots == NULL && self->searches++ < SEARCHES)
+        for (size_t i = self->count; i-- > 0;) {
+            const Entry *entry = &self->entries[i];
+            if (entry->length == length && memcmp(text_of(self, entry), text, length) == 0)
+                return entry;
+        }
+    if (self->slots == NULL && (self->searches <= SEARCHES || index_texts(self, &twice) != DONE))
+        return NULL;
+    uint32_t slot = *slot_of(self, text, length, hash_of(text, length, length));
+    return slot ? &self->entries[(slot & self->mask) - 1] : NULL;
+}
+
+/* Whether a text comes twice, so that another reader must say which counts: 8 ns for each, a third of all reading. A long
+ * vocabulary whose ids count up is a library's own writing of a table, which has no string twice; only the strings that
+ * matter are compared there. */
+static Result check_texts(Vocab *self, int *twice) {
+    if (self->count < LONG || self->unordered || (size_t)self->max_id != self->count - 1)
+        return index_texts(self, twice);
+    Vocab chosen = *self;
+    chosen.count = self->chosen_count;
+    chosen.entries = malloc((chosen.count + 1) * sizeof(Entry));
+    if (chosen.entries == NULL)
+        return NO_MEMORY;
+    for (size_t i = 0; i < chosen.count; i++)
+        chosen.entries[i] = self->entries[self->chosen[i]];
+    Result result = index_texts(&chosen, twice);
+    free(chosen.entries);
+    free(chosen.slots);
+    return result;
 }
 
 /* How many ids there are, and a table of them where they do not ascend. */
@@ -579,38 +609,23 @@ static const Entry *entry_of_id(const Vocab *self, Py_ssize_t id) {
 
 /* ---- Python ---- */
 
-/* An empty vocabulary of texts that lie in these bytes. */
-static Vocab *new_vocab(PyObject *data) {
-    char *bytes;
-    Py_ssize_t size;
-    if (PyBytes_AsStringAndSize(data, &bytes, &size) < 0)
-        return NULL;
-    if (size > INT32_MAX) {
-        PyErr_Format(PyExc_ValueError, "%zd bytes are more than %d", size, INT32_MAX);
-        return NULL;
-    }
+static Vocab *new_vocab(void) {
     Vocab *self = PyObject_New(Vocab, (PyTypeObject *)vocab_type);
     if (self == NULL)
         return NULL;
     memset((char *)self + sizeof(PyObject), 0, sizeof(Vocab) - sizeof(PyObject));
-    Py_INCREF(data);
-    self->data = data;
-    self->bytes = (const uint8_t *)bytes;
-    self->bytes_size = (size_t)size;
     self->max_id = -1;
     return self;
 }
 
 /* The vocabulary that was read, or None. */
 static PyObject *finished(Vocab *self, Result result) {
-    Entry *fitting = result == DONE && self->count ? realloc(self->entries, self->count * sizeof(Entry)) : NULL;
-    if (fitting != NULL)
-        self->entries = fitting;
     if (result == DONE)
         result = index_ids(self);
+    int twice = 0;
     if (result == DONE)
-        result = index_texts(self);
-    if (result == DONE)
+        result = check_texts(self, &twice);
+    if (result == DONE && !twice)
         return (PyObject *)self;
     Py_DECREF(self);
     if (result == NO_MEMORY)
@@ -618,20 +633,34 @@ static PyObject *finished(Vocab *self, Result result) {
     Py_RETURN_NONE;
 }
 
-static PyObject *scan(PyObject *args, Result (*read)(Vocab *, const uint8_t *, const uint8_t *)) {
-    PyObject *data;
-    Py_ssize_t start = 0;
-    if (!PyArg_ParseTuple(args, "O|n", &data, &start))
+/* Read a file part by part: ``more(position)`` gives bytes from there on, none at the end. */
+static PyObject *scan(PyObject *args, Result (*read)(Vocab *, const uint8_t **, const uint8_t *)) {
+    PyObject *more;
+    Py_ssize_t position;
+    if (!PyArg_ParseTuple(args, "On", &more, &position))
         return NULL;
-    Vocab *self = new_vocab(data);
+    Vocab *self = new_vocab();
+    Result result = self == NULL ? NO_MEMORY : ODD;
+    while (result == ODD && position < INT32_MAX) {
+        char *bytes;
+        Py_ssize_t size;
+        PyObject *part = PyObject_CallFunction(more, "n", position);
+        if (part == NULL || PyBytes_AsStringAndSize(part, &bytes, &size) < 0) {
+            Py_XDECREF(part);
+            Py_DECREF(self);
+            return NULL;
+        }
+        const uint8_t *begin = (const uint8_t *)bytes, *at = begin;
+        result = read(self, &at, begin + size);
+        Py_DECREF(part);
+        if (at == begin)
+            break; /* not even one entry */
+        position += at - begin;
+    }
     if (self == NULL)
         return NULL;
-    if (start < 0 || (size_t)start > self->bytes_size)
-        return finished(self, ODD);
-    /* an entry has 25 bytes or more: room for all at once, of which only what is used costs anything */
-    if (grow((void **)&self->entries, &self->room, 0, (self->bytes_size - (size_t)start) / 24, sizeof(Entry)))
-        return finished(self, NO_MEMORY);
-    return finished(self, read(self, self->bytes + start, self->bytes + self->bytes_size));
+    self->end = position;
+    return finished(self, result);
 }
 
 static PyObject *scan_object(PyObject *module, PyObject *args) {
@@ -646,12 +675,11 @@ static PyObject *scan_pairs(PyObject *module, PyObject *args) {
 
 static void vocab_dealloc(Vocab *self) {
     PyTypeObject *type = Py_TYPE((PyObject *)self);
-    free(self->unescaped);
+    free(self->texts);
     free(self->entries);
     free(self->chosen);
     free(self->slots);
     free(self->by_id);
-    Py_XDECREF(self->data);
     Py_XDECREF(self->selected);
     PyObject_Free(self);
     Py_DECREF(type);
@@ -659,22 +687,6 @@ static void vocab_dealloc(Vocab *self) {
 
 static PyObject *unicode_of(const Vocab *self, const Entry *entry) {
     return PyUnicode_DecodeUTF8((const char *)text_of(self, entry), entry->length, "strict");
-}
-
-static PyObject *vocab_get(Vocab *self, PyObject *text) {
-    Py_ssize_t length;
-    const char *utf8 = PyUnicode_AsUTF8AndSize(text, &length);
-    if (utf8 == NULL) {
-        if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError))
-            return NULL;
-        PyErr_Clear(); /* a lone surrogate, which no entry has */
-        Py_RETURN_NONE;
-    }
-    uint32_t hash = hash_of((const uint8_t *)utf8, (size_t)length, (size_t)length);
-    uint32_t slot = *slot_of(self, (const uint8_t *)utf8, (size_t)length, hash);
-    if (slot == 0)
-        Py_RETURN_NONE;
-    return PyLong_FromUnsignedLong(self->entries[(slot & self->mask) - 1].id);
 }
 
 static PyObject *vocab_has_id(Vocab *self, PyObject *number) {
@@ -712,6 +724,29 @@ static PyObject *vocab_select(Vocab *self, PyObject *unused) {
     return self->selected;
 }
 
+static PyObject *vocab_get(Vocab *self, PyObject *text) {
+    Py_ssize_t length;
+    const char *utf8 = PyUnicode_AsUTF8AndSize(text, &length);
+    if (utf8 == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError))
+            return NULL;
+        PyErr_Clear(); /* a lone surrogate, which no entry has */
+        Py_RETURN_NONE;
+    }
+    if (wanted((const uint8_t *)utf8, (size_t)length)) { /* as most that are asked for */
+        PyObject *selected = vocab_select(self, NULL), *id = NULL;
+        if (selected != NULL && (id = PyDict_GetItemWithError(selected, text)) == NULL && !PyErr_Occurred())
+            id = Py_None;
+        Py_XINCREF(id);
+        Py_XDECREF(selected);
+        return id;
+    }
+    const Entry *entry = entry_of_text(self, (const uint8_t *)utf8, (size_t)length);
+    if (entry == NULL)
+        Py_RETURN_NONE;
+    return PyLong_FromUnsignedLong(entry->id);
+}
+
 static PyObject *vocab_items(Vocab *self, PyObject *unused) {
     (void)unused;
     PyObject *items = PyList_New((Py_ssize_t)self->count);
@@ -743,7 +778,7 @@ static PyMemberDef vocab_members[] = {
 };
 
 static PyType_Slot vocab_slots[] = {
-    {Py_tp_doc, "A vocabulary as positions in the bytes of a JSON object or array."},
+    {Py_tp_doc, "A vocabulary without a Python object for each token."},
     {Py_tp_dealloc, vocab_dealloc},
     {Py_tp_methods, vocab_methods},
     {Py_tp_members, vocab_members},
@@ -767,19 +802,19 @@ static int varint(const uint8_t **p, const uint8_t *end, uint64_t *value) {
 }
 
 /* The pieces that a sentencepiece model begins with: an id is a position. */
-static Result read_pieces(Vocab *self, uint8_t **kinds) {
-    const uint8_t *p = self->bytes, *end = p + self->bytes_size;
+static Result read_pieces(Vocab *self, const uint8_t *p, const uint8_t *end, uint8_t **kinds) {
+    const uint8_t *begin = p;
     size_t room = 0;
     while (p < end && *p++ == 0x0A) { /* field 1 */
-        uint64_t length, text_length = 0, kind = 1, number;
-        if (!varint(&p, end, &length) || length > (uint64_t)(end - p))
+        uint64_t size, length = 0, kind = 1, number;
+        if (!varint(&p, end, &size) || size > (uint64_t)(end - p))
             return DONE;
-        const uint8_t *stop = p + length, *begin = p;
+        const uint8_t *stop = p + size, *text = p;
         while (p < stop) {
             uint8_t key = *p++;
-            if (key == 0x0A && varint(&p, stop, &text_length) && text_length <= (uint64_t)(stop - p)) {
-                begin = p;
-                p += text_length;
+            if (key == 0x0A && varint(&p, stop, &length) && length <= (uint64_t)(stop - p)) {
+                text = p;
+                p += length;
             } else if (key == 0x15 && stop - p >= 4) {
                 p += 4; /* its score */
             } else if (key == 0x18 && varint(&p, stop, &number)) {
@@ -788,14 +823,16 @@ static Result read_pieces(Vocab *self, uint8_t **kinds) {
                 return DONE; /* anything else is for the reader of all fields */
             }
         }
-        if (!is_utf8(begin, begin + text_length))
+        if (!is_utf8(text, text + length))
             return DONE;
-        size_t start = (size_t)(begin - self->bytes);
-        Text text = {begin, (size_t)text_length, start, self->bytes_size - start};
-        if (grow((void **)kinds, &room, self->count, 1, 1) || add_entry(self, &text, (uint32_t)self->count))
+        if (grow((void **)&self->texts, &self->texts_room, self->texts_size, (size_t)length + ROOM, 1) ||
+            grow((void **)kinds, &room, self->count, 1, 1))
             return NO_MEMORY;
-        (*kinds)[self->count - 1] = (uint8_t)kind;
-        self->end = p - self->bytes;
+        memcpy(self->texts + self->texts_size, text, (size_t)length);
+        (*kinds)[self->count] = (uint8_t)kind;
+        if (add_entry(self, (size_t)length, (uint32_t)self->count))
+            return NO_MEMORY;
+        self->end = p - begin;
     }
     return DONE;
 }
@@ -803,14 +840,19 @@ static Result read_pieces(Vocab *self, uint8_t **kinds) {
 static PyObject *sentencepieces(PyObject *module, PyObject *data) {
     (void)module;
     uint8_t *kinds = NULL;
-    Vocab *self = new_vocab(data);
+    char *bytes;
+    Py_ssize_t size;
+    if (PyBytes_AsStringAndSize(data, &bytes, &size) < 0)
+        return NULL;
+    Vocab *self = new_vocab();
     if (self == NULL)
         return NULL;
-    Result result = read_pieces(self, &kinds);
-    size_t count = self->count;
+    const uint8_t *begin = (const uint8_t *)bytes;
+    Result result = size > INT32_MAX ? ODD : read_pieces(self, begin, begin + size, &kinds);
+    Py_ssize_t count = (Py_ssize_t)self->count;
     PyObject *vocab = finished(self, result), *found = NULL;
     if (vocab != NULL)
-        found = Py_BuildValue("Ny#", vocab, kinds ? (char *)kinds : "", (Py_ssize_t)(vocab == Py_None ? 0 : count));
+        found = Py_BuildValue("Ny#", vocab, kinds ? (char *)kinds : "", vocab == Py_None ? 0 : count);
     free(kinds);
     return found;
 }
@@ -842,9 +884,9 @@ static PyObject *select_wanted(PyObject *module, PyObject *table) {
 
 static PyMethodDef functions[] = {
     {"scan_object", scan_object, METH_VARARGS,
-     "scan_object(data, start=0): the vocabulary of a JSON object of string -> id, or None for any other text."},
+     "scan_object(more, start): the vocabulary of a JSON object of string -> id, or None for any other text."},
     {"scan_pairs", scan_pairs, METH_VARARGS,
-     "scan_pairs(data, start=0): the vocabulary of a JSON array of [piece, score], or None for any other text."},
+     "scan_pairs(more, start): the vocabulary of a JSON array of [piece, score], or None for any other text."},
     {"sentencepieces", sentencepieces, METH_O,
      "sentencepieces(data): the pieces that a model begins with, None where one comes twice, and their kinds."},
     {"select", select_wanted, METH_O, "select(table): the entries of a dictionary that candidates are made of."},
@@ -852,7 +894,7 @@ static PyMethodDef functions[] = {
 };
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "padfix.read._scan", "Large vocabularies as positions in the file's own bytes.", -1, functions,
+    PyModuleDef_HEAD_INIT, "padfix.read._scan", "Large vocabularies without a Python object for each token.", -1, functions,
     NULL, NULL, NULL, NULL,
 };
 

@@ -11,7 +11,6 @@ from padfix.read import defaults, pieces
 from padfix.read.backend import Added, Backend
 from padfix.read.files import TokenizerFiles
 from padfix.read.json_file import decode, parse
-from padfix.read.scan import scan_object
 from padfix.read.tokenizer_build import (
     ROLES,
     Arguments,
@@ -27,9 +26,10 @@ from padfix.read.tokenizer_build import (
     side_of,
     template_of,
 )
-from padfix.read.tokenizer_json import MAX_TOKENIZER_JSON, TokenizerJson, object_vocab
+from padfix.read.tokenizer_json import MAX_TOKENIZER_JSON, TokenizerJson, object_vocab, read_vocab
 from padfix.read.vocab import DictVocab, Vocab
 
+_BEHIND: Final = 64  # bytes: a line's end, and some blanks, that may follow a vocab.json
 _OTHER: Final = {
     "4": re.compile(r"tekken\.json|tokenizer\.model\.*"),
     "5": re.compile(r"tekken\.json|tokenizer\.model\.*|tiktoken\.model"),
@@ -426,11 +426,15 @@ def read_vocabulary(files: TokenizerFiles, name: str, *, python: bool = True) ->
 
 
 def _read_vocabulary(files: TokenizerFiles, name: str, python: bool) -> Vocab:
+    if name.endswith(".json"):
+        size = files.repository.size(name)
+        scanned = read_vocab(files.repository, name) if size <= MAX_TOKENIZER_JSON else None
+        if scanned is not None and size - scanned.end <= _BEHIND:
+            behind = files.repository.range(name, scanned.end, _BEHIND)
+            if not behind.strip(b" \t\r\n"):
+                return scanned
     data = files.repository.read(name, MAX_TOKENIZER_JSON)
     if name.endswith(".json"):
-        scanned = scan_object(data)
-        if scanned is not None and not data[scanned.end :].strip(b" \t\r\n"):
-            return scanned
         return object_vocab(parse(decode(data, files.source, name), files.source, name), files.source, name)
     text = decode(data, files.source, name)
     if python:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from padfix.read.vocab import DictVocab, wanted
@@ -15,9 +15,12 @@ class ScannedVocab(DictVocab):
     end: int
 
 
-def scan_object(data: bytes, start: int = 0, /) -> ScannedVocab | None:
-    """The vocabulary of a JSON object of string -> id that begins at ``start``, or None for any other text."""
-    table, end = _value(data, start)
+def scan_object(more: Callable[[int], bytes], start: int, /) -> ScannedVocab | None:
+    """The vocabulary of a JSON object of string -> id that begins at ``start``, or None for any other text.
+
+    ``more``: gives bytes of the file from a position on, none at its end.
+    """
+    table, end = _value(more, start)
     if not isinstance(table, dict):
         return None
     if any(type(token_id) is not int or not 0 <= token_id < 2**32 for token_id in table.values()):
@@ -25,9 +28,9 @@ def scan_object(data: bytes, start: int = 0, /) -> ScannedVocab | None:
     return _found(table, end)
 
 
-def scan_pairs(data: bytes, start: int = 0, /) -> ScannedVocab | None:
+def scan_pairs(more: Callable[[int], bytes], start: int, /) -> ScannedVocab | None:
     """The vocabulary of a JSON array of ``[piece, score]`` that begins at ``start``, or None for any other text."""
-    pairs, end = _value(data, start)
+    pairs, end = _value(more, start)
     if not isinstance(pairs, list) or not pairs:
         return None
     table: dict[str, int] = {}
@@ -50,9 +53,13 @@ def select(table: Mapping[str, int], /) -> dict[str, int]:
     return {text: token_id for text, token_id in table.items() if wanted(text)}
 
 
-def _value(data: bytes, start: int) -> tuple[Any, int]:
-    """The JSON value at ``start`` and its end; None where there is none, or where its end is not there yet."""
-    text = data[start:].decode("utf-8", "surrogateescape")  # the data may end within a character
+def _value(more: Callable[[int], bytes], start: int) -> tuple[Any, int]:
+    """The JSON value at ``start`` and its end; None where there is none."""
+    parts, at = [], start
+    while part := more(at):
+        parts.append(part)
+        at += len(part)
+    text = b"".join(parts).decode("utf-8", "surrogateescape")  # what follows the value need not be text
     first = len(text) - len(text.lstrip(" \t\r\n"))
     try:
         value, stop = _DECODER.raw_decode(text, first)

@@ -20,15 +20,12 @@ from padfix.read.source import Source
 from padfix.read.vocab import DictVocab, Vocab
 
 MAX_TOKENIZER_JSON: Final = 256 * 2**20  # bytes; Gemma 3 has 33 MB
-# of a file, at least, at most: what is read first; vocabularies before merges have up to 0.58 of it
-_FIRST: Final = 0.62, 2**20, 13 * 2**19
+_PART: Final = 2**19  # bytes; a vocabulary is read part by part, each of which stays in the processor's cache
+_MAX_HEAD: Final = 16 * 2**20  # bytes before the vocabulary; Mistral's 1,000 added tokens have 0.2 MB
 _TAIL: Final = 4096  # bytes behind the vocabulary, or behind the merges, that are looked at
 _VOCAB: Final = re.compile(rb'"vocab"\s*:\s*(?=[\[{])')
 _MERGES: Final = re.compile(rb'\s*,\s*"merges"\s*:\s*\[')
 _MERGES_END: Final = re.compile(rb"\]\s*\}\s*\}\s*\Z")
-_WORTH_SHARING: Final = 100_000  # bytes of a vocabulary
-_MAX_SHARED: Final = 16 * 2**20  # bytes of vocabularies kept for the next repository; Llama 3 has 3 MB
-_SHARED: Final[list[tuple[memoryview, ScannedVocab]]] = []
 _ARRAY: Final = ord("[")
 _HEAD: Final = ("added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder", "model")
 
@@ -84,40 +81,47 @@ def load_tokenizer_json(source: Source, name: str = "tokenizer.json") -> Tokeniz
     return _quick(source, name, size) or _whole(source, name)
 
 
+def read_vocab(source: Source, name: str, start: int = 0, first: bytes = b"") -> ScannedVocab | None:
+    """The vocabulary that a file has at ``start``, or None where it is not a plain one.
+
+    ``first``: the beginning of the file, where that was read already.
+    """
+    size = source.size(name)
+
+    def more(at: int) -> bytes:
+        if at == start and at < len(first):
+            return first[at:]
+        return source.range(name, at, _PART) if at < size else b""
+
+    return scan_pairs(more, start) if first[start : start + 1] == b"[" else scan_object(more, start)
+
+
 def _quick(source: Source, name: str, size: int) -> TokenizerJson | None:
     """The canonical layout, or None where the file does not show it."""
-    part, least, most = _FIRST
-    data = source.range(name, 0, min(max(int(part * size), least), most))
-    start = _VOCAB.search(data)
-    if start is None:
-        return None
-    head = _head(data[: start.start()])
-    if head is None:
-        return None
-    text, parts = head
-    is_list = data[start.end()] == _ARRAY
-    if is_list and len(data) < size:  # pieces without merges behind them fill the file
-        data += source.range(name, len(data), size)
-    found = _scanned(data, start.end())
-    while (found is None or len(data) - found[1] < _TAIL) and len(data) < size:
-        more = source.range(name, len(data), _TAIL if found else len(data))
+    data = source.range(name, 0, _PART)
+    while (start := _VOCAB.search(data)) is None and len(data) < min(size, _MAX_HEAD):
+        more = source.range(name, len(data), len(data))
         if not more:
             return None  # the file shrank
         data += more
-        found = found or _scanned(data, start.end())
-    if found is None:
+    head = _head(data[: start.start()]) if start is not None else None
+    if start is None or head is None:
         return None
-    vocab, end = found
-    if _MERGES.match(data, end):
-        tail = data[-_TAIL:] if len(data) >= size else source.range(name, max(0, size - _TAIL), _TAIL)
+    vocab = read_vocab(source, name, start.end(), data)
+    if vocab is None:
+        return None
+    text, parts = head
+    behind = source.range(name, vocab.end, _TAIL)
+    if _MERGES.match(behind):
+        tail = source.range(name, max(0, size - _TAIL), _TAIL)
         rest: dict[str, Any] | None = {"merges": None} if _MERGES_END.search(tail) else None
     else:
-        rest = _rest(data[end:]) if len(data) - end < _TAIL else None
+        rest = _rest(behind) if len(behind) < _TAIL else None
     if rest is None:
         return None
     del parts["model"]["vocab"]
     parts["model"].update(rest)
-    return TokenizerJson(name, parts, vocab, is_list, text, end)
+    return TokenizerJson(name, parts, vocab, data[start.end()] == _ARRAY, text, vocab.end)
 
 
 def _head(raw: bytes) -> tuple[str, dict[str, Any]] | None:
@@ -144,25 +148,6 @@ def _rest(raw: bytes) -> dict[str, Any] | None:
     if len(found) > 1 or "vocab" in found["model"]:
         return None
     return {key: value for key, value in found["model"].items() if key}
-
-
-def _scanned(data: bytes, start: int) -> tuple[ScannedVocab, int] | None:
-    """The vocabulary at ``start`` and its end, or None where it is not plain or not all there.
-
-    Repositories share vocabularies byte for byte, as fine-tunes of a model do; such a one is read once.
-    """
-    for raw, vocab in _SHARED:
-        if data.startswith(raw, start):
-            return vocab, start + len(raw)
-    found = scan_pairs(data, start) if data[start] == _ARRAY else scan_object(data, start)
-    if found is None:
-        return None
-    raw = memoryview(data)[start : found.end]
-    if len(raw) >= _WORTH_SHARING:
-        if sum(len(kept) for kept, _ in _SHARED) + len(raw) > _MAX_SHARED:
-            _SHARED.clear()
-        _SHARED.append((raw, found))
-    return found, found.end
 
 
 def _whole(source: Source, name: str) -> TokenizerJson:
