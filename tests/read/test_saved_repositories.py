@@ -345,3 +345,14 @@ def test_m2m100_and_a_null_list(tmp_path: Path) -> None:
     agree(tmp_path, {**files, "tokenizer_config.json": {"tokenizer_class": "M2M100Tokenizer"}})
     config = {"tokenizer_class": "M2M100Tokenizer", "additional_special_tokens": None}
     (both_refuse if MAJOR == "4" else agree)(tmp_path, {"tokenizer_config.json": config})
+
+
+def test_a_table_of_characters_folds_text_too(tmp_path: Path) -> None:
+    """T5's class keeps the SentencePiece table that its tokenizer.json holds: a normalised pad has other spellings."""
+    model = model_file(pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
+    files = {"spiece.model": model, "tokenizer_config.json": {"tokenizer_class": "T5Tokenizer"}}
+    tokenizer = agree(tmp_path, files)
+    tokenizer.add_special_tokens({"pad_token": transformers.AddedToken("[PAD]", normalized=True)})
+    tokenizer.save_pretrained(tmp_path / "saved")
+    assert "Precompiled" in (tmp_path / "saved" / "tokenizer.json").read_text("utf-8")
+    agree(tmp_path / "saved", {})

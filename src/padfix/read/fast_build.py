@@ -11,6 +11,7 @@ from padfix.read import defaults, pieces
 from padfix.read.backend import Added, Backend
 from padfix.read.files import TokenizerFiles
 from padfix.read.json_file import decode, parse
+from padfix.read.tables import parts
 from padfix.read.tokenizer_build import (
     ROLES,
     Arguments,
@@ -59,6 +60,9 @@ def build_5(files: TokenizerFiles, name: str) -> Built:
     elif file is not None:
         backend = Backend(_as(record, file, files.source))
         components = _class_components(record, args, post_processor=file.part("post_processor"))
+        own_characters = any(n.get("type") == "Precompiled" for n in parts(file.part("normalizer")))
+        if own_characters and name not in pieces.NO_CHARSMAP:
+            components["normalizer"] = pieces.precompiled(components["normalizer"])
     else:
         backend, components, extra_from_model = _without_json(files, name, record, args, "5")
     roles = fill(args, record, block)

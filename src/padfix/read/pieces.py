@@ -148,8 +148,8 @@ def build(
     if record.get("rebuilds"):
         own = own_backend(record, args)
         normalizer = own.get("normalizer") or {}
-        if model.charsmap and name not in _NO_CHARSMAP:
-            normalizer = {"type": "Sequence", "normalizers": [{"type": "Precompiled"}, normalizer]}
+        if model.charsmap and name not in NO_CHARSMAP:
+            normalizer = precompiled(normalizer)
         return backend, {**own, "normalizer": normalizer, "post_processor": {}}, marked
     if kind == "Unigram" and args.added:
         raise SourceError(
@@ -165,6 +165,11 @@ def build(
         if number >= 0 and role not in args.roles:
             args.roles[role] = Added.named(piece)
     return backend, components, marked
+
+
+def precompiled(normalizer: Mapping[str, Any]) -> dict[str, Any]:
+    """A class's normaliser behind the table of characters of a SentencePiece model."""
+    return {"type": "Sequence", "normalizers": [{"type": "Precompiled"}, normalizer]}
 
 
 def build_tekken(files: TokenizerFiles, name: str, major: str) -> tuple[Backend, dict[str, Any], list[Added]]:
@@ -191,7 +196,8 @@ def build_tekken(files: TokenizerFiles, name: str, major: str) -> tuple[Backend,
 
 
 _TURNS: Final = frozenset({"<start_of_turn>", "<end_of_turn>"})
-_NO_CHARSMAP: Final = frozenset(
+# classes of transformers 5 that leave a SentencePiece model's own table of characters out
+NO_CHARSMAP: Final = frozenset(
     "LlamaTokenizer CodeLlamaTokenizer GemmaTokenizer BarthezTokenizer BigBirdTokenizer DebertaV2Tokenizer MBartTokenizer "  # noqa: SIM905
     "LayoutXLMTokenizer SeamlessM4TTokenizer Siglip2Tokenizer UdopTokenizer MLukeTokenizer".split()
 )
