@@ -162,16 +162,20 @@ def test_added_tokens_json_and_a_role_that_is_in_the_list(tmp_path: Path) -> Non
     assert agree(tmp_path, files).eos_token == ("<|im_end|>" if MAJOR == "5" else "<|im_start|>")
 
 
-def bert(config: dict[str, Any], name: str = "BertTokenizer") -> Files:
-    """A repository of BERT's family."""
-    files = {**fast(*BERT, model="WordPiece", normalizer=BERT_NORMALIZER), **word_piece(*BERT)}
-    return {**files, "tokenizer_config.json": {"tokenizer_class": name, **config}}
-
-
 @pytest.mark.parametrize("roles", [("cls_token",), ("sep_token",), ("cls_token", "sep_token")], ids="+".join)
 def test_a_role_that_is_null_leaves_an_id_in_the_template(roles: tuple[str, ...], tmp_path: Path) -> None:
     """BERT's class of transformers 5 puts its usual ids around a text where the tokens are null."""
-    agree(tmp_path, bert(dict.fromkeys(roles)))
+    order = (
+        "[UNK]",
+        "[CLS]",
+        "[PAD]",
+        "[MASK]",
+        "[SEP]",
+    )  # the pad has the usual id of CLS, the mask that of SEP
+    files = {**fast(*order, model="WordPiece", normalizer=BERT_NORMALIZER), **word_piece(*order)}
+    config = {"tokenizer_class": "BertTokenizer", **dict.fromkeys(roles)}
+    agree(tmp_path, {**files, "tokenizer_config.json": config})
+    agree(tmp_path, {"tokenizer_config.json": {**config, "pad_token": "[MASK]"}})
 
 
 @pytest.mark.skipif(MAJOR != "5", reason="transformers 4 takes the post-processor of the file")
@@ -236,7 +240,9 @@ def test_a_pad_of_the_fine_tune_in_a_python_tokenizer(name: str, pad: str, tmp_p
     table = {text: i for i, text in enumerate(("</s>", "<unk>", "a", "<pad>"))}
     files: Files = {name: model_file() for name in ("sentencepiece.bpe.model", "source.spm", "target.spm")}
     files |= {"dict.txt": "a 5\nb 5\n", "vocab.json": table}
-    config = {"tokenizer_class": name, "pad_token": pad}
+    config: dict[str, Any] = {"tokenizer_class": name, "pad_token": pad}
+    if name == "BartphoTokenizer":  # an id that transformers 4 saved
+        config["added_tokens_decoder"] = {"45": {"content": pad, **FLAGS}} if pad == "[PAD]" else {}
     if name == "MarianTokenizer" and pad == "[PAD]" and MAJOR == "4":
         both_refuse(tmp_path, {**files, "tokenizer_config.json": config})
     else:
@@ -321,7 +327,8 @@ def test_a_sentencepiece_model_and_a_lower_case_flag(name: str, lower: bool, tmp
     """The flag decides how a tokenizer made of a SentencePiece model folds text, as it does beside a tokenizer.json."""
     model = model_file(pad_id=0, unk_id=1, bos_id=2, eos_id=3, pad_piece="[PAD]", unk_piece="[UNK]", bos_piece="[CLS]", eos_piece="[SEP]")  # fmt: skip
     names = {"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]", "unk_token": "[UNK]"}
-    config = {"tokenizer_class": name, "do_lower_case": lower, **names}
+    decoder = {"1": {"content": "[UNK]", **FLAGS, "normalized": True}}  # which folded text spells too
+    config = {"tokenizer_class": name, "do_lower_case": lower, **names, "added_tokens_decoder": decoder}
     vocab_file = "spm.model" if name == "DebertaV2Tokenizer" else "spiece.model"
     agree(tmp_path, {vocab_file: model, "tokenizer_config.json": config})
 
