@@ -58,6 +58,7 @@ class FolderSource:
             raise SourceError(f"{self._name}: is not a folder")
         self._folder = str(self.root)
         self._names: tuple[str, ...] | None = None
+        self._regular: set[str] = set()  # of them, those that are files themselves and no links
 
     @property
     def name(self) -> str:
@@ -77,16 +78,18 @@ class FolderSource:
     def _list(self, folder: str) -> list[str]:
         try:
             with os.scandir(self._path(folder) if folder else self.root) as entries:
-                found = [entry.name for _, entry in zip(range(MAX_NAMES + 1), entries, strict=False)]
+                listed = [entry for _, entry in zip(range(MAX_NAMES + 1), entries, strict=False)]
         except OSError as error:
             raise SourceError(
                 f"{self._name}: cannot list {folder or 'the folder'}: {_reason(error)}"
             ) from error
-        if len(found) > MAX_NAMES:
+        if len(listed) > MAX_NAMES:
             raise SourceError(
                 f"{self._name}: more than {MAX_NAMES} files; point at one repository, not at a collection"
             )
-        return found
+        if not folder:
+            self._regular = {entry.name for entry in listed if entry.is_file(follow_symlinks=False)}
+        return [entry.name for entry in listed]
 
     def size(self, name: str) -> int:
         """Bytes in a file."""
@@ -156,6 +159,8 @@ class FolderSource:
 
     def _entry(self, name: str) -> tuple[str, int]:
         """Where a file is and its mode; only a link or a file in a subfolder needs its way looked at."""
+        if name in self._regular:
+            return f"{self._folder}{os.sep}{name}", stat.S_IFREG
         if "\0" not in name and os.path.basename(name) == name:  # noqa: PTH119 - pathlib takes ten times as long
             path = os.path.join(self._folder, name)  # noqa: PTH118
             mode = os.lstat(path).st_mode
