@@ -432,11 +432,12 @@ def read_vocabulary(files: TokenizerFiles, name: str, *, python: bool = True) ->
 def _read_vocabulary(files: TokenizerFiles, name: str, python: bool) -> Vocab:
     if name.endswith(".json"):
         size = files.repository.size(name)
-        scanned = read_vocab(files.repository, name) if size <= MAX_TOKENIZER_JSON else None
-        if scanned is not None and size - scanned.end <= _BEHIND:
-            behind = files.repository.range(name, scanned.end, _BEHIND)
-            if not behind.strip(b" \t\r\n"):
-                return scanned
+        found = read_vocab(files.repository, name) if size <= MAX_TOKENIZER_JSON else None
+        if found is not None:
+            vocab, end = found
+            behind = files.repository.range(name, end, _BEHIND)
+            if size - end <= _BEHIND and not behind.strip(b" \t\r\n"):
+                return vocab
     data = files.repository.read(name, MAX_TOKENIZER_JSON)
     if name.endswith(".json"):
         return object_vocab(parse(decode(data, files.source, name), files.source, name), files.source, name)

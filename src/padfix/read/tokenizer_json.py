@@ -26,6 +26,9 @@ _TAIL: Final = 4096  # bytes behind the vocabulary, or behind the merges, that a
 _VOCAB: Final = re.compile(rb'"vocab"\s*:\s*(?=[\[{])')
 _MERGES: Final = re.compile(rb'\s*,\s*"merges"\s*:\s*\[')
 _MERGES_END: Final = re.compile(rb"\]\s*\}\s*\}\s*\Z")
+_WORTH_KEEPING: Final = 2**20, 2**24  # bytes of a vocabulary; Gemma has 8 MB
+_MAX_KEPT: Final = 2
+_KEPT: Final[list[_Kept]] = []
 _ARRAY: Final = ord("[")
 _HEAD: Final = ("added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder", "model")
 
@@ -81,19 +84,53 @@ def load_tokenizer_json(source: Source, name: str = "tokenizer.json") -> Tokeniz
     return _quick(source, name, size) or _whole(source, name)
 
 
-def read_vocab(source: Source, name: str, start: int = 0, first: bytes = b"") -> ScannedVocab | None:
-    """The vocabulary that a file has at ``start``, or None where it is not a plain one.
+def read_vocab(
+    source: Source, name: str, start: int = 0, first: bytes = b""
+) -> tuple[ScannedVocab, int] | None:
+    """The vocabulary that a file has at ``start`` and where that ends, or None where it is not a plain one.
 
     ``first``: the beginning of the file, where that was read already.
     """
     size = source.size(name)
+    parts: list[tuple[int, bytes]] = []
 
     def more(at: int) -> bytes:
-        if at == start and at < len(first):
-            return first[at:]
-        return source.range(name, at, _PART) if at < size else b""
+        part = first[at:] if at == start and at < len(first) else b""
+        if not part and at < size:
+            part = source.range(name, at, _PART)
+        parts.append((at - start, part))
+        return part
 
-    return scan_pairs(more, start) if first[start : start + 1] == b"[" else scan_object(more, start)
+    for kept in tuple(_KEPT):
+        if kept.is_at(source, name, start, first):
+            return kept.vocab, start + kept.length
+    scan = scan_pairs if first[start : start + 1] == b"[" else scan_object
+    vocab = scan(more, start)
+    if vocab is None:
+        return None
+    if _WORTH_KEEPING[0] < vocab.end - start < _WORTH_KEEPING[1]:
+        _KEPT[:] = [_Kept(vocab, vocab.end - start, tuple(parts)), *_KEPT[: _MAX_KEPT - 1]]
+    return vocab, vocab.end
+
+
+@dataclass(slots=True, frozen=True)
+class _Kept:
+    """The last vocabularies with the bytes they were read from, since fine-tunes of a model share them all."""
+
+    vocab: ScannedVocab
+    length: int
+    parts: tuple[tuple[int, bytes], ...]  # and where each begins, counted from the vocabulary's
+
+    def is_at(self, source: Source, name: str, start: int, first: bytes) -> bool:
+        """True where a file has the same bytes at ``start``."""
+        head = first[start : start + _TAIL]
+        if not head or not self.parts[0][1].startswith(head):
+            return False
+        for at, part in self.parts:
+            here = source.range(name, start + at, min(len(part), self.length - at))
+            if len(here) < min(len(part), self.length - at) or not part.startswith(here):
+                return False
+        return True
 
 
 def _quick(source: Source, name: str, size: int) -> TokenizerJson | None:
@@ -107,11 +144,12 @@ def _quick(source: Source, name: str, size: int) -> TokenizerJson | None:
     head = _head(data[: start.start()]) if start is not None else None
     if start is None or head is None:
         return None
-    vocab = read_vocab(source, name, start.end(), data)
-    if vocab is None:
+    found = read_vocab(source, name, start.end(), data)
+    if found is None:
         return None
     text, parts = head
-    behind = source.range(name, vocab.end, _TAIL)
+    vocab, end = found
+    behind = source.range(name, end, _TAIL)
     if _MERGES.match(behind):
         tail = source.range(name, max(0, size - _TAIL), _TAIL)
         rest: dict[str, Any] | None = {"merges": None} if _MERGES_END.search(tail) else None
@@ -121,7 +159,7 @@ def _quick(source: Source, name: str, size: int) -> TokenizerJson | None:
         return None
     del parts["model"]["vocab"]
     parts["model"].update(rest)
-    return TokenizerJson(name, parts, vocab, data[start.end()] == _ARRAY, text, vocab.end)
+    return TokenizerJson(name, parts, vocab, data[start.end()] == _ARRAY, text, end)
 
 
 def _head(raw: bytes) -> tuple[str, dict[str, Any]] | None:
