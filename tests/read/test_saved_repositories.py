@@ -363,3 +363,41 @@ def test_a_table_of_characters_folds_text_too(tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path / "saved")
     assert "Precompiled" in (tmp_path / "saved" / "tokenizer.json").read_text("utf-8")
     agree(tmp_path / "saved", {})
+
+
+@pytest.mark.parametrize("files", ["tokenizer.json", "vocab.json"])
+def test_a_pad_that_a_text_ends_without(files: str, tmp_path: Path) -> None:
+    """CLIP of Stable Diffusion pads with "!", and text gives "!</w>": the pad is no ordinary piece of it."""
+    words = ("!", "a", "!</w>", "a</w>", "<|startoftext|>", "<|endoftext|>")
+    own = {text: i for i, text in enumerate(words)}
+    slow: Files = {
+        "vocab.json": own,
+        "merges.txt": "#version: 0.2\na a</w>\n",
+        "tokenizer_config.json": {"tokenizer_class": "CLIPTokenizer", "pad_token": "!"},
+    }
+    slow["vocab.json"] |= {"aa</w>": len(own)}
+    tokenizer = agree(tmp_path, slow)
+    if files == "tokenizer.json":
+        (tmp_path / "saved").mkdir()
+        tokenizer.save_pretrained(tmp_path / "saved")
+        agree(tmp_path / "saved", {})
+        tmp_path = tmp_path / "saved"
+    state = read_repo(open_source(tmp_path), major=MAJOR)
+    assert state.pad is not None and (state.pad.text, state.pad_uses) == ("!", ())
+
+
+@pytest.mark.parametrize("lower", [True, False])
+@pytest.mark.parametrize("name", ["TapasTokenizer", "RoCBertTokenizer"])
+def test_folding_that_a_basic_tokenizer_does(name: str, lower: bool, tmp_path: Path) -> None:
+    """BERT's relatives in Python keep their lower-case switch one level down."""
+    if name == "TapasTokenizer":
+        pytest.importorskip("pandas")
+    if name == "RoCBertTokenizer":
+        files: Files = {
+            "vocab.txt": "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"]) + "\n",
+            "word_shape.json": {"[UNK]": [0.0]},
+            "word_pronunciation.json": {"[UNK]": [0]},
+        }
+    else:
+        files = word_piece()
+    agree(tmp_path, {**files, "tokenizer_config.json": {"tokenizer_class": name, "do_lower_case": lower}})

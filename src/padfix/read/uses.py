@@ -78,6 +78,9 @@ def _from_text(files: TokenizerFiles, built: Built, text: str) -> bool:
         return False
     model = built.components.get("model") or {}
     if model.get("type") == "BPE":  # declared or not: Qwen3's MLX conversion declares an ordinary token
+        suffix = files.json.model.get("end_of_word_suffix") if files.json is not None else None
+        if vocab.get(text[-1:] + (suffix if isinstance(suffix, str) and suffix else "</w>")) is not None:
+            return False  # CLIP's "!": at the end of a text, its last piece is another one
         if len(text) == 1:
             return True
         places = range(1, min(len(text), _MAX_SPLITS))
