@@ -47,7 +47,7 @@ typedef struct {
     int unordered;   /* the ids do not ascend */
     uint32_t last;   /* the id that was read last */
     int searches;    /* texts looked up without a hash table */
-    uint8_t begins[256]; /* which bytes a text begins with */
+    uint32_t begins[256]; /* of the texts that begin with a byte: bit n is set where one has n bytes, 31: or more */
     uint32_t *by_id; /* the first entry of each id plus one; NULL where they ascend */
     Py_ssize_t size, ids, max_id, end;
 } Vocab;
@@ -129,6 +129,8 @@ static int is_utf8(const uint8_t *p, const uint8_t *end) {
 
 /* Behind a number of the JSON grammar, NULL where there is none. */
 static const uint8_t *skip_number(const uint8_t *p, const uint8_t *end) {
+    if (end - p > 400)
+        end = p + 400; /* longer ones are json's: Python refuses integers of 4,301 digits */
 #define DIGITS                                                                                                        \
     if (p == end || *p < '0' || *p > '9')                                                                             \
         return NULL;                                                                                                  \
@@ -157,15 +159,19 @@ static const uint8_t *skip_number(const uint8_t *p, const uint8_t *end) {
 
 static const uint8_t *text_of(const Vocab *self, const Entry *entry) { return self->texts + entry->start; }
 
-/* Room for so many more items of an array. */
-static Result grow(void **array, size_t *room, size_t used, size_t more, size_t item) {
+/* Room for so many more items of an array; ``array`` is the address of the pointer to it, of whichever type. */
+static Result grow(void *array, size_t *room, size_t used, size_t more, size_t item) {
     if (used + more <= *room)
         return DONE;
     size_t wider = *room * 2 > used + more + 1024 ? *room * 2 : used + more + 1024;
-    void *moved = realloc(*array, wider * item);
+    void *moved;
+    if (wider > PTRDIFF_MAX / item)
+        return NO_MEMORY;
+    memcpy(&moved, array, sizeof moved);
+    moved = realloc(moved, wider * item);
     if (moved == NULL)
         return NO_MEMORY;
-    *array = moved;
+    memcpy(array, &moved, sizeof moved);
     *room = wider;
     return DONE;
 }
@@ -237,7 +243,7 @@ static const uint8_t *read_any_text(Vocab *self, const uint8_t *p, const uint8_t
     size_t used = self->texts_size;
     int wide = 0;
     while (p < end && *p != '"') {
-        if (grow((void **)&self->texts, &self->texts_room, used, 2 * ROOM, 1))
+        if (grow(&self->texts, &self->texts_room, used, 2 * ROOM, 1))
             return NULL;
         uint8_t *to = self->texts + used;
 #ifdef SSE
@@ -293,7 +299,7 @@ static const uint8_t *read_any_text(Vocab *self, const uint8_t *p, const uint8_t
 
 /* The same; most texts are short and plain. */
 static inline const uint8_t *read_text(Vocab *self, const uint8_t *p, const uint8_t *end, size_t *length) {
-    if (grow((void **)&self->texts, &self->texts_room, self->texts_size, 2 * ROOM, 1))
+    if (grow(&self->texts, &self->texts_room, self->texts_size, 2 * ROOM, 1))
         return NULL;
 #ifdef SSE
     if (end - p >= 16) {
@@ -313,25 +319,28 @@ static inline const uint8_t *read_text(Vocab *self, const uint8_t *p, const uint
 }
 
 /* Note the text that was read, of ``length`` bytes at the end of ``texts``, with ROOM bytes behind it. */
+static void note_highest(Vocab *self) {
+    if (self->count && (Py_ssize_t)self->last > self->max_id)
+        self->max_id = (Py_ssize_t)self->last;
+}
+
 static inline Result add_entry(Vocab *self, size_t length, uint32_t id) {
     const uint8_t *text = self->texts + self->texts_size;
     if (wanted(text, length)) {
-        if (grow((void **)&self->chosen, &self->chosen_room, self->chosen_count, 1, sizeof(uint32_t)))
+        if (grow(&self->chosen, &self->chosen_room, self->chosen_count, 1, sizeof(uint32_t)))
             return NO_MEMORY;
         self->chosen[self->chosen_count++] = (uint32_t)self->count;
     }
-    if (grow((void **)&self->entries, &self->room, self->count, 1, sizeof(Entry)))
+    if (grow(&self->entries, &self->room, self->count, 1, sizeof(Entry)))
         return NO_MEMORY;
-    self->unordered |= (Py_ssize_t)id <= self->max_id;
-    self->max_id = (Py_ssize_t)id > self->max_id ? (Py_ssize_t)id : self->max_id;
     self->last = id;
-    self->begins[length ? *text : 0] = 1;
+    self->begins[length ? *text : 0] |= (uint32_t)1 << (length < 31 ? length : 31);
     self->entries[self->count++] = (Entry){(uint32_t)self->texts_size, (uint32_t)length, id};
     self->texts_size += length;
     return DONE;
 }
 
-/* A whole number below 2**32, and behind it; NULL where there is none. */
+/* A whole number below 2**31 (a Py_ssize_t of 32 bits holds it), and behind it; NULL where there is none. */
 static const uint8_t *read_id(const uint8_t *p, const uint8_t *end, uint32_t *id) {
     const uint8_t *digits = p;
     uint64_t value = 0;
@@ -355,7 +364,7 @@ static const uint8_t *read_id(const uint8_t *p, const uint8_t *end, uint32_t *id
     while (p < end && *p >= '0' && *p <= '9' && p - digits < 10)
         value = value * 10 + (*p++ - '0');
     *id = (uint32_t)value;
-    return p == digits || value > UINT32_MAX || (*digits == '0' && p - digits > 1) ? NULL : p;
+    return p == digits || value > INT32_MAX || (*digits == '0' && p - digits > 1) ? NULL : p;
 }
 
 /* What is expected between the text of a token and the next one's: a quote, a colon, the next number, a comma, blanks
@@ -363,6 +372,7 @@ static const uint8_t *read_id(const uint8_t *p, const uint8_t *end, uint32_t *id
  * and looking for it costs a third of reading it. */
 typedef struct {
     uint64_t words[4], kept[4]; /* the bytes, and which of them count; none where nothing is expected */
+    unsigned wanted;
     int length, first, last;    /* bytes; the places of the number's first and last digit */
 } Expected;
 
@@ -373,8 +383,8 @@ static void expect(Expected *next, const uint8_t *stop, const uint8_t *digits, c
     ptrdiff_t room = (ptrdiff_t)sizeof bytes - (digits - stop) - (p - behind);
     int before = (int)(digits - stop), after = (int)(p - behind), width = 0;
     memset(next, 0, sizeof *next);
-    if (id == UINT32_MAX)
-        return;
+    if (id > INT32_MAX - 10)
+        return; /* the last digit is counted up without a look at the whole number */
     for (uint32_t rest = id + 1; rest; rest /= 10)
         width++;
     if (width > room)
@@ -384,6 +394,7 @@ static void expect(Expected *next, const uint8_t *stop, const uint8_t *digits, c
         bytes[--at] = (char)('0' + rest % 10);
     memcpy(bytes + before + width, behind, (size_t)after);
     next->length = before + width + after;
+    next->wanted = (unsigned)(((uint64_t)1 << next->length) - 1);
     next->first = before;
     next->last = before + width - 1;
     memcpy(next->words, bytes, sizeof bytes);
@@ -393,12 +404,19 @@ static void expect(Expected *next, const uint8_t *stop, const uint8_t *digits, c
 }
 
 static inline int is_there(const Expected *next, const uint8_t *p, const uint8_t *end) {
-    uint64_t words[4];
-    if (end - p < (ptrdiff_t)sizeof words || next->length == 0)
+    if (end - p < 32 || next->length == 0)
         return 0;
+#ifdef SSE
+    const __m128i *words = (const __m128i *)next->words, *there = (const __m128i *)p;
+    unsigned same = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_loadu_si128(there), _mm_loadu_si128(words))) |
+                    (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_loadu_si128(there + 1), _mm_loadu_si128(words + 1))) << 16;
+    return (~same & next->wanted) == 0;
+#else
+    uint64_t words[4];
     memcpy(words, p, sizeof words);
     return (((words[0] ^ next->words[0]) & next->kept[0]) | ((words[1] ^ next->words[1]) & next->kept[1]) |
             ((words[2] ^ next->words[2]) & next->kept[2]) | ((words[3] ^ next->words[3]) & next->kept[3])) == 0;
+#endif
 }
 
 /* The readers below get a part of a file, of which the next part is not there yet: ``at`` moves behind every entry that
@@ -406,7 +424,7 @@ static inline int is_there(const Expected *next, const uint8_t *p, const uint8_t
 
 /* {"token": id, ...} */
 static Result read_object(Vocab *self, const uint8_t **at, const uint8_t *end) {
-    Expected next = {{0}, {0}, 0, 0, 0};
+    Expected next = {{0}, {0}, 0, 0, 0, 0};
     const uint8_t *p = skip_blanks(*at, end);
     if (!self->begun) {
         if (p == end || *p++ != '{')
@@ -448,6 +466,8 @@ static Result read_object(Vocab *self, const uint8_t **at, const uint8_t *end) {
         p = skip_blanks(behind, end);
         if (p == end || (*p != ',' && *p != '}'))
             return ODD;
+        note_highest(self);
+        self->unordered |= (Py_ssize_t)id <= self->max_id;
         if (add_entry(self, length, id))
             return NO_MEMORY;
         *at = p + 1;
@@ -468,8 +488,12 @@ static Result read_pairs(Vocab *self, const uint8_t **at, const uint8_t *end) {
     for (;;) {
         const uint8_t *p = skip_blanks(*at, end);
         size_t length;
-        if (!self->begun && (p == end || *p++ != '['))
-            return ODD;
+        if (!self->begun) {
+            if (p == end || *p++ != '[')
+                return ODD;
+            self->begun = 1;
+            *at = p;
+        }
         p = skip_blanks(p, end);
         if (p == end || *p++ != '[')
             return ODD;
@@ -493,7 +517,6 @@ static Result read_pairs(Vocab *self, const uint8_t **at, const uint8_t *end) {
             return ODD;
         if (add_entry(self, length, (uint32_t)self->count))
             return NO_MEMORY;
-        self->begun = 1;
         *at = p + 1;
         if (*p == ']')
             return DONE;
@@ -537,17 +560,17 @@ static Result index_texts(Vocab *self, int *twice) {
 
 /* The last entry of a text. */
 static const Entry *entry_of_text(Vocab *self, const uint8_t *text, size_t length) {
-    int twice;
-    if (!self->begins[length ? *text : 0])
+    int twice = 0;
+    if (!(self->begins[length ? *text : 0] >> (length < 31 ? length : 31) & 1))
         return NULL;
-    if (self->slots == NULL && self->searches++ < SEARCHES)
+    if (self->slots == NULL && (self->searches++ < SEARCHES || index_texts(self, &twice) != DONE)) {
         for (size_t i = self->count; i-- > 0;) {
             const Entry *entry = &self->entries[i];
             if (entry->length == length && memcmp(text_of(self, entry), text, length) == 0)
                 return entry;
         }
-    if (self->slots == NULL && (self->searches <= SEARCHES || index_texts(self, &twice) != DONE))
         return NULL;
+    }
     uint32_t slot = *slot_of(self, text, length, hash_of(text, length, length));
     return slot ? &self->entries[(slot & self->mask) - 1] : NULL;
 }
@@ -573,6 +596,7 @@ static Result check_texts(Vocab *self, int *twice) {
 
 /* How many ids there are, and a table of them where they do not ascend. */
 static Result index_ids(Vocab *self) {
+    note_highest(self);
     self->size = self->ids = (Py_ssize_t)self->count;
     if (!self->unordered)
         return DONE;
@@ -651,7 +675,7 @@ static PyObject *scan(PyObject *args, Result (*read)(Vocab *, const uint8_t **, 
             return NULL;
         }
         const uint8_t *begin = (const uint8_t *)bytes, *at = begin;
-        result = read(self, &at, begin + size);
+        result = size > INT32_MAX ? ODD : read(self, &at, begin + size); /* places in texts have 32 bits */
         Py_DECREF(part);
         if (at == begin)
             break; /* not even one entry */
@@ -812,7 +836,7 @@ static Result read_pieces(Vocab *self, const uint8_t *p, const uint8_t *end, uin
         const uint8_t *stop = p + size, *text = p;
         while (p < stop) {
             uint8_t key = *p++;
-            if (key == 0x0A && varint(&p, stop, &length) && length <= (uint64_t)(stop - p)) {
+            if (key == 0x0A && varint(&p, stop, &length) && length <= (uint64_t)(stop - p) && is_utf8(p, p + length)) {
                 text = p;
                 p += length;
             } else if (key == 0x15 && stop - p >= 4) {
@@ -823,10 +847,8 @@ static Result read_pieces(Vocab *self, const uint8_t *p, const uint8_t *end, uin
                 return DONE; /* anything else is for the reader of all fields */
             }
         }
-        if (!is_utf8(text, text + length))
-            return DONE;
-        if (grow((void **)&self->texts, &self->texts_room, self->texts_size, (size_t)length + ROOM, 1) ||
-            grow((void **)kinds, &room, self->count, 1, 1))
+        if (grow(&self->texts, &self->texts_room, self->texts_size, (size_t)length + ROOM, 1) ||
+            grow(kinds, &room, self->count, 1, 1))
             return NO_MEMORY;
         memcpy(self->texts + self->texts_size, text, (size_t)length);
         (*kinds)[self->count] = (uint8_t)kind;
@@ -910,13 +932,15 @@ PyMODINIT_FUNC PyInit__scan(void) {
     char *bytes;
     if (os != NULL)
         drawn = PyObject_CallMethod(os, "urandom", "i", (int)sizeof secret);
-    if (drawn != NULL && (bytes = PyBytes_AsString(drawn)) != NULL) {
+    if (drawn != NULL && (bytes = PyBytes_AsString(drawn)) != NULL && PyBytes_Size(drawn) >= (Py_ssize_t)sizeof secret) {
         memcpy(secret, bytes, sizeof secret);
         vocab_type = PyType_FromSpec(&vocab_spec);
         module = vocab_type == NULL ? NULL : PyModule_Create(&definition);
     }
     if (module != NULL && PyModule_AddObjectRef(module, "ScannedVocab", vocab_type) < 0)
         Py_CLEAR(module);
+    if (module == NULL && !PyErr_Occurred())
+        PyErr_SetString(PyExc_ImportError, "os.urandom gives fewer bytes than it was asked for");
     Py_XDECREF(os);
     Py_XDECREF(drawn);
     return module;
