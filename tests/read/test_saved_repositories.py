@@ -384,20 +384,3 @@ def test_a_pad_that_a_text_ends_without(files: str, tmp_path: Path) -> None:
         tmp_path = tmp_path / "saved"
     state = read_repo(open_source(tmp_path), major=MAJOR)
     assert state.pad is not None and (state.pad.text, state.pad_uses) == ("!", ())
-
-
-@pytest.mark.parametrize("lower", [True, False])
-@pytest.mark.parametrize("name", ["TapasTokenizer", "RoCBertTokenizer"])
-def test_folding_that_a_basic_tokenizer_does(name: str, lower: bool, tmp_path: Path) -> None:
-    """BERT's relatives in Python keep their lower-case switch one level down."""
-    if name == "TapasTokenizer":
-        pytest.importorskip("pandas")
-    if name == "RoCBertTokenizer":
-        files: Files = {
-            "vocab.txt": "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"]) + "\n",
-            "word_shape.json": {"[UNK]": [0.0]},
-            "word_pronunciation.json": {"[UNK]": [0]},
-        }
-    else:
-        files = word_piece()
-    agree(tmp_path, {**files, "tokenizer_config.json": {"tokenizer_class": name, "do_lower_case": lower}})

@@ -55,11 +55,10 @@ def python_table(tokenizer: Any, vocab: Mapping[str, int]) -> TokenTable:
         AddedToken(str(t.content), int(i), bool(t.special), bool(t.normalized))
         for i, t in sorted(getattr(tokenizer, "added_tokens_decoder", {}).items())
     )
-    basic = getattr(tokenizer, "basic_tokenizer", None)  # which BERT's relatives leave the folding to
     return TokenTable(
         vocab=vocab,
         added=added,
-        folding=any(bool(getattr(part, "do_lower_case", False)) for part in (tokenizer, basic)),
+        folding=bool(getattr(tokenizer, "do_lower_case", False)),
         template_ids=frozenset(_python_template(tokenizer)),
         chat_templates=chat_templates(tokenizer),
     )
