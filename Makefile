@@ -1,4 +1,5 @@
 # `make demo` and `make test` need only Python >= 3.11, pip and make: each makes .venv and installs what it needs.
+# With a C compiler and Python's headers, large vocabularies are read ten times faster.
 PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
@@ -11,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml $(CONSTRAINTS)
+$(STAMP): pyproject.toml setup.py src/padfix/read/_scan.c $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) torch
@@ -49,4 +50,4 @@ stress: $(STAMP)  ## 10,000 repositories of a hub with faults, killed and resume
 	$(BIN)/python -m pytest -q -m slow tests/hub
 
 clean:
-	rm -rf .venv .venv4 .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv4 build src/padfix.egg-info src/padfix/read/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
