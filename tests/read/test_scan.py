@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import tokenizers
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tokenizers import models
 
 from padfix.errors import SourceError
-from padfix.read import plain_scan, scan, sentencepiece_model
+from padfix.read import plain_scan, scan, sentencepiece_model, tokenizer_json
+from padfix.read.source import open_source
 from padfix.read.vocab import DictVocab, wanted
 
 # the compiled reader, and what does its work where there is none; the same where nothing could be compiled
@@ -416,3 +420,23 @@ def model_of(data: bytes) -> Any:
     held = [(i, vocab.has_id(i), vocab.text_of(i)) for i in range(-1, vocab.max_id + 2)]
     settings_read = (model.model_type, model.byte_fallback, model.unk_id, model.bos_id, model.charsmap)
     return model.texts, model.kinds, model.declared, numbers, held, dict(vocab.select()), settings_read
+
+
+@COMPILED
+@pytest.mark.parametrize("pairs", [False, True], ids=["object", "pairs"])
+def test_no_size_of_a_part_makes_a_file_slow(
+    pairs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that the library wrote is scanned wherever the parts end, at every byte of the vocabulary's beginning too."""
+    texts = [f"<w{i}>" if i % 50 == 0 else f"\u0120{'x' * (i % 37)}{i}" for i in range(4000)]
+    table = {text: i for i, text in enumerate(texts)}
+    model = models.Unigram([(t, -0.25) for t in texts]) if pairs else models.BPE(table, [])
+    tokenizers.Tokenizer(model).save(str(tmp_path / "tokenizer.json"))
+    source = open_source(tmp_path)
+    begins = (tmp_path / "tokenizer.json").read_bytes().index(b'"vocab"')
+    for size in (*range(begins + 1, begins + 90), 1000, 4096, 65_536):
+        monkeypatch.setattr(tokenizer_json, "_PART", size)
+        file = tokenizer_json.load_tokenizer_json(source)
+        assert file is not None and isinstance(file.vocab, scan.ScannedVocab), size
+        assert (file.vocab.size, file.vocab.max_id, file.list_vocab) == (4000, 3999, pairs)
+    assert dict(file.vocab.items()) == table
