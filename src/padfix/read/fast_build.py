@@ -432,7 +432,7 @@ def read_vocabulary(files: TokenizerFiles, name: str, *, python: bool = True) ->
 def _read_vocabulary(files: TokenizerFiles, name: str, python: bool) -> Vocab:
     if name.endswith(".json"):
         size = files.repository.size(name)
-        found = read_vocab(files.repository, name) if size <= MAX_TOKENIZER_JSON else None
+        found = read_vocab(files.repository, name, size) if size <= MAX_TOKENIZER_JSON else None
         if found is not None:
             vocab, end = found
             behind = files.repository.range(name, end, _BEHIND)

@@ -123,17 +123,11 @@ def _others(built: Built, tokens: Mapping[str, Token], major: str) -> list[tuple
 
 def _candidates(table: Mapping[str, int]) -> dict[str, int]:
     """The entries that can become candidates: pads, and as many reserved tokens as are looked at."""
-    kept: dict[str, int] = {}
-    reserved: list[tuple[int, str]] = []
-    for text, i in table.items():
-        # two thirds of a table are single characters and pairs of them, which name nothing
-        kind = purposes[text] if len(text) > 3 else None
-        if kind == "pad":
-            kept[text] = i
-        elif kind == "reserved":
-            reserved.append((i, text))
-    reserved.sort(reverse=True)
-    falcon = [(i, text) for i, text in reserved if text.startswith(">>")]  # ranked apart from the others
+    # two thirds of a table are single characters and pairs of them, which name nothing
+    named = [(i, text, kind) for text, i in table.items() if len(text) > 3 and (kind := purposes[text])]
+    kept = {text: i for i, text, kind in named if kind == "pad"}
+    reserved = sorted([(i, text) for i, text, kind in named if kind == "reserved"], reverse=True)
+    falcon = [(i, text) for i, text in reserved if text[:2] == ">>"]  # ranked apart from the others
     return kept | {text: i for i, text in (*falcon, *reserved[: 2 * MAX_RESERVED])}
 
 

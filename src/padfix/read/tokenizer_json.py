@@ -85,13 +85,12 @@ def load_tokenizer_json(source: Source, name: str = "tokenizer.json") -> Tokeniz
 
 
 def read_vocab(
-    source: Source, name: str, start: int = 0, first: bytes = b""
+    source: Source, name: str, size: int, start: int = 0, first: bytes = b""
 ) -> tuple[ScannedVocab, int] | None:
-    """The vocabulary that a file has at ``start`` and where that ends, or None where it is not a plain one.
+    """The vocabulary that a file of ``size`` bytes has at ``start`` and where that ends; None for one that is not plain.
 
     ``first``: the beginning of the file, where that was read already.
     """
-    size = source.size(name)
     parts: list[tuple[int, bytes]] = []
 
     def more(at: int) -> bytes:
@@ -144,7 +143,7 @@ def _quick(source: Source, name: str, size: int) -> TokenizerJson | None:
     head = _head(data[: start.start()]) if start is not None else None
     if start is None or head is None:
         return None
-    found = read_vocab(source, name, start.end(), data)
+    found = read_vocab(source, name, size, start.end(), data)
     if found is None:
         return None
     text, parts = head

@@ -84,7 +84,8 @@ def _from_text(files: TokenizerFiles, built: Built, text: str) -> bool:
         if len(text) == 1:
             return True
         places = range(1, min(len(text), _MAX_SPLITS))
-        cuts = [i for i in places if vocab.get(text[:i]) is not None and vocab.get(text[i:]) is not None]
+        # the ends first: few tokens begin with a letter of a name and are as long
+        cuts = [i for i in places if vocab.get(text[i:]) is not None and vocab.get(text[:i]) is not None]
         return bool(cuts) and _merged(files, text, cuts)
     if text in declared(files):
         return False
