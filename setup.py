@@ -1,14 +1,19 @@
 """The one compiled part; everything else about the package is in pyproject.toml.
 
 One wheel serves every Python from 3.11 on. Where there is no compiler the installation goes on without it, and
-large tokenizer files are read slower.
+large tokenizer files are read slower; so too on a Python without its lock, which has no limited API.
 """
+
+import sysconfig
 
 from setuptools import Extension, setup
 
-setup(
-    ext_modules=[
-        Extension("padfix.read._scan", ["src/padfix/read/_scan.c"], py_limited_api=True, optional=True)
-    ],
-    options={"bdist_wheel": {"py_limited_api": "cp311"}},
-)
+if sysconfig.get_config_var("Py_GIL_DISABLED"):
+    setup()
+else:
+    setup(
+        ext_modules=[
+            Extension("padfix.read._scan", ["src/padfix/read/_scan.c"], py_limited_api=True, optional=True)
+        ],
+        options={"bdist_wheel": {"py_limited_api": "cp311"}},
+    )
