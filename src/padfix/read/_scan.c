@@ -47,7 +47,7 @@ typedef struct {
     int unordered;   /* the ids do not ascend */
     uint32_t last;   /* the id that was read last */
     int searches;    /* texts looked up without a hash table */
-    uint32_t begins[256]; /* of the texts that begin with a byte: bit n is set where one has n bytes, 31: or more */
+    uint32_t begins[256]; /* of the texts that begin with a byte: bit n is set where one has n bytes, or n + 32 ... */
     uint32_t *by_id; /* the first entry of each id plus one; NULL where they ascend */
     Py_ssize_t size, ids, max_id, end;
 } Vocab;
@@ -334,7 +334,7 @@ static inline Result add_entry(Vocab *self, size_t length, uint32_t id) {
     if (grow(&self->entries, &self->room, self->count, 1, sizeof(Entry)))
         return NO_MEMORY;
     self->last = id;
-    self->begins[length ? *text : 0] |= (uint32_t)1 << (length < 31 ? length : 31);
+    self->begins[length ? *text : 0] |= (uint32_t)1 << (length & 31);
     self->entries[self->count++] = (Entry){(uint32_t)self->texts_size, (uint32_t)length, id};
     self->texts_size += length;
     return DONE;
@@ -403,6 +403,17 @@ static void expect(Expected *next, const uint8_t *stop, const uint8_t *digits, c
     memcpy(next->kept, bytes, sizeof bytes);
 }
 
+/* Add one to the number that is expected, unless that makes it longer. */
+static inline int count_up(Expected *next) {
+    uint8_t *bytes = (uint8_t *)next->words;
+    int place = next->last;
+    for (; bytes[place] == '9'; bytes[place--] = '0')
+        if (place == next->first)
+            return 0;
+    bytes[place]++;
+    return 1;
+}
+
 static inline int is_there(const Expected *next, const uint8_t *p, const uint8_t *end) {
     if (end - p < 32 || next->length == 0)
         return 0;
@@ -450,9 +461,7 @@ static Result read_object(Vocab *self, const uint8_t **at, const uint8_t *end) {
                 return NO_MEMORY;
             p = stop + next.length;
             *at = p - 1;
-            if (LITTLE && id % 10 != 9)
-                next.words[next.last / 8] += (uint64_t)1 << next.last % 8 * 8;
-            else
+            if (!count_up(&next))
                 expect(&next, stop, stop + next.first, stop + next.last + 1, p, id);
             continue;
         }
@@ -561,7 +570,7 @@ static Result index_texts(Vocab *self, int *twice) {
 /* The last entry of a text. */
 static const Entry *entry_of_text(Vocab *self, const uint8_t *text, size_t length) {
     int twice = 0;
-    if (!(self->begins[length ? *text : 0] >> (length < 31 ? length : 31) & 1))
+    if (!(self->begins[length ? *text : 0] >> (length & 31) & 1))
         return NULL;
     if (self->slots == NULL && (self->searches++ < SEARCHES || index_texts(self, &twice) != DONE)) {
         for (size_t i = self->count; i-- > 0;) {
