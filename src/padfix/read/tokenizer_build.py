@@ -181,11 +181,10 @@ def _decoder(decoder: Any, source: str) -> tuple[dict[int, Added], dict[str, Add
     if not isinstance(decoder, dict):
         raise SourceError(f"{source}: added_tokens_decoder in tokenizer_config.json is {str(decoder)[:60]!r}")
     added: dict[int, Added] = {}
-    for key, value in decoder.items():
-        token = Added.from_json(value) if isinstance(value, dict) else None
+    for key, token in zip(decoder, Added.all_from_json(decoder.values()), strict=True):
         if token is None or not (key.isdecimal() or key.strip().lstrip("-").isdecimal()) or len(key) > 12:
             raise SourceError(
-                f"{source}: added_tokens_decoder holds {key[:20]!r}: {str(value)[:60]!r}, which is not a token"
+                f"{source}: added_tokens_decoder holds {key[:20]!r}: {str(decoder[key])[:60]!r}, which is not a token"
             )
         added[int(key)] = token
     return added, {t.text: t for t in added.values()}
@@ -248,9 +247,8 @@ def _json_added(file: TokenizerJson, source: str) -> list[tuple[int, Added]]:
     entries = file.parts.get("added_tokens", [])
     if not isinstance(entries, list):
         raise SourceError(f"{source}: added_tokens in {file.name} is not a list")
-    for entry in entries:
-        token = Added.from_json(entry) if isinstance(entry, dict) else None
-        token_id = entry.get("id") if isinstance(entry, dict) else None
+    for entry, token in zip(entries, Added.all_from_json(entries), strict=True):
+        token_id = None if token is None else entry.get("id")
         if token is None or type(token_id) is not int:
             raise SourceError(
                 f"{source}: {file.name} has an added token without id and content: {str(entry)[:60]!r}"
