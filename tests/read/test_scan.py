@@ -270,6 +270,13 @@ def test_ids_that_need_32_bits_are_left_to_json(token_id: int) -> None:
         {f"w{i}": token_id - 12 + i for i in range(16)},
     ):
         assert scan.scan_object(parts(json.dumps(table).encode()), 0) is None
+    beyond = {f"w{i}": 2**31 - 20 + i for i in range(40)} | {"x": 2**31 - 1}
+    assert scan.scan_object(parts(json.dumps(beyond).encode()), 0) is None
+    longer = {f"w{i}": 10**9 - 20 + i for i in range(40)}
+    found = scan.scan_object(parts(json.dumps(longer).encode()), 0)
+    assert (
+        isinstance(found, scan.ScannedVocab) and dict(found.items()) == longer and found.max_id == 10**9 + 19
+    )
     counted = {f"w{i}": 2**31 - 20 + i for i in range(20)}
     found = scan.scan_object(parts(json.dumps(counted).encode()), 0)
     assert isinstance(found, scan.ScannedVocab) and dict(found.items()) == counted

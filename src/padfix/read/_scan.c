@@ -383,8 +383,8 @@ static void expect(Expected *next, const uint8_t *stop, const uint8_t *digits, c
     ptrdiff_t room = (ptrdiff_t)sizeof bytes - (digits - stop) - (p - behind);
     int before = (int)(digits - stop), after = (int)(p - behind), width = 0;
     memset(next, 0, sizeof *next);
-    if (id > INT32_MAX - 10)
-        return; /* the last digit is counted up without a look at the whole number */
+    if (id >= 999999999)
+        return; /* ten digits: they would be counted up beyond 2**31 */
     for (uint32_t rest = id + 1; rest; rest /= 10)
         width++;
     if (width > room)
