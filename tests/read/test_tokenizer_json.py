@@ -11,9 +11,10 @@ import pytest
 import tokenizers
 from tokenizers import models
 
+from padfix.errors import SourceError
 from padfix.read import tokenizer_json
 from padfix.read.scan import ScannedVocab
-from padfix.read.source import open_source
+from padfix.read.source import Source, open_source
 from padfix.read.tokenizer_json import TokenizerJson, load_tokenizer_json
 
 
@@ -90,3 +91,42 @@ def test_the_size_of_a_part_changes_nothing(
     assert isinstance(parted.vocab, ScannedVocab)
     assert dict(parted.vocab.items()) == dict(whole.vocab.items()) == table
     assert (parted.parts, parted.vocab_end, parted.text) == (whole.parts, whole.vocab_end, whole.text)
+
+
+HEAD = '"added_tokens":[],"normalizer":null,"pre_tokenizer":null,"post_processor":null,"decoder":null'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{%s,"model":{"type":"BPE","vocab":{"a":0}},"model":5}',
+        '{%s,"model":{"type":"BPE","vocab":{"a":0}},"model":{"x":1}}',
+        '{%s,"model":{"type":"BPE","vocab":{"a":0}},"model":{"":0}}',
+        '{%s,"model":{"type":"BPE","vocab":{"a":0},"":1,"vocab":{"b":0}}}',
+        '{%s,"model":{"type":"BPE","vocab":{"a":0},"merges":[],"vocab":{"b":0},"z":[]}}',
+        '{%s,"model":{"type":"BPE","vocab":{"a":0},"merges":[[]}}',
+        '{%s,"x":1,"model":{"type":"BPE","vocab":{"a":0}},"x":{"vocab":{"b":0}}}',
+        '{%s,"x":1,"model":{"type":"BPE","vocab":5},"x":{"vocab":{"b":0}}}',
+        '{%s,"model":{"type":"BPE","vocab":null,"a \\"vocab":{"b":0}}}',
+        '{%s,"model":{"type":"BPE","vocab":NaN,"a \\"vocab":{"b":0}}}',
+        '{%s,"model":{"type":"BPE","merges":["a b"],"vocab":{"a":0}}}',
+        '{%s,"model":{"type":"BPE","vocab":{"a":0},"unk_token":"<u>","merges":["a b"]}}',
+        '{%s,"model":{"type":"BPE","vocab":{"a":0},"z":"\ud800"}}',
+        '{%s,"model":{"type":"BPE","vocab":{"b":0}},"model":{"type":"BPE","vocab":{"a":0}}}',
+        '\ufeff{%s,"model":{"type":"BPE","vocab":{"a":0}}}',
+    ],
+)
+def test_other_keys_around_the_vocabulary_change_nothing(tmp_path: Path, text: str) -> None:
+    """Keys that are written twice, or end like the vocabulary's, and vocabularies of something else: what json says."""
+    (tmp_path / "tokenizer.json").write_bytes((text % HEAD).encode("utf-8", "surrogatepass"))
+
+    def told(read: Callable[[Source], TokenizerJson | None]) -> object:
+        try:
+            file = read(open_source(tmp_path))
+        except SourceError as error:
+            return str(error)
+        assert file is not None
+        parts = {key: value for key, value in file.parts.items() if key != "model"}
+        return parts, file.model, dict(file.vocab.items()), file.list_vocab, file.kind
+
+    assert told(load_tokenizer_json) == told(lambda source: tokenizer_json._whole(source, "tokenizer.json"))

@@ -44,6 +44,7 @@ typedef struct {
     uint32_t *slots; /* a hash table, where there is one */
     uint32_t mask;
     int begun;       /* the opening bracket was read */
+    int is_list;     /* the ids are positions */
     int unordered;   /* the ids do not ascend */
     uint32_t last;   /* the id that was read last */
     int searches;    /* texts looked up without a hash table */
@@ -494,6 +495,7 @@ static Result read_object(Vocab *self, const uint8_t **at, const uint8_t *end) {
 
 /* [["piece", score], ...]: an id is a position. */
 static Result read_pairs(Vocab *self, const uint8_t **at, const uint8_t *end) {
+    self->is_list = 1;
     for (;;) {
         const uint8_t *p = skip_blanks(*at, end);
         size_t length;
@@ -585,10 +587,10 @@ static const Entry *entry_of_text(Vocab *self, const uint8_t *text, size_t lengt
 }
 
 /* Whether a text comes twice, so that another reader must say which counts: 8 ns for each, a third of all reading. A long
- * vocabulary whose ids count up is a library's own writing of a table, which has no string twice; only the strings that
- * matter are compared there. */
+ * object whose ids count up is a library's own writing of a table, which has no string twice; only the strings that
+ * matter are compared there. A list may hold a piece twice, and does. */
 static Result check_texts(Vocab *self, int *twice) {
-    if (self->count < LONG || self->unordered || (size_t)self->max_id != self->count - 1)
+    if (self->is_list || self->count < LONG || self->unordered || (size_t)self->max_id != self->count - 1)
         return index_texts(self, twice);
     Vocab chosen = *self;
     chosen.count = self->chosen_count;
@@ -836,6 +838,7 @@ static int varint(const uint8_t **p, const uint8_t *end, uint64_t *value) {
 
 /* The pieces that a sentencepiece model begins with: an id is a position. */
 static Result read_pieces(Vocab *self, const uint8_t *p, const uint8_t *end, uint8_t **kinds) {
+    self->is_list = 1;
     const uint8_t *begin = p;
     size_t room = 0;
     while (p < end && *p++ == 0x0A) { /* field 1 */
