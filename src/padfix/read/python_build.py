@@ -16,6 +16,7 @@ from padfix.read.fast_build import lines_of, read_vocabulary, refuse_elsewhere
 from padfix.read.files import TokenizerFiles
 from padfix.read.json_file import decode, parse
 from padfix.read.sentencepiece_model import MAX_MODEL, parse_model
+from padfix.read.source import is_whole
 from padfix.read.tokenizer_build import (
     ROLES,
     Arguments,
@@ -183,7 +184,7 @@ def build_python(files: TokenizerFiles, name: str, major: str) -> Built:
     if major == "4":
         refuse_elsewhere(args, record["files"], files.source)
     vocab = _vocabulary(files, name, record, args, roles, major)
-    if name == "MarianTokenizer":
+    if name == "MarianTokenizer" and is_whole(files.repository, "vocab.json"):
         for role in ("unk_token", "pad_token") if major == "4" else ("unk_token",):
             if role not in roles or vocab.get(roles[role].text) is None:
                 raise SourceError(f"{files.source}: its {role} is not in vocab.json, which {name} insists on")

@@ -44,6 +44,11 @@ class Source(Protocol):
         ...
 
 
+def is_whole(source: Source, name: str) -> bool:
+    """False for a file of which a hub gave only a part, with filler for the rest."""
+    return bool(name != getattr(source, "completed_file", ""))
+
+
 class FolderSource:
     """A folder on disk. Links that leave ``root`` (or ``inside``, where given) are refused."""
 
