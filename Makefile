@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml setup.py src/padfix/read/_scan.c $(CONSTRAINTS)
+$(STAMP): pyproject.toml setup.py $(wildcard src/padfix/read/_scan*.[ch]) $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) torch

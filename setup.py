@@ -13,7 +13,13 @@ if sysconfig.get_config_var("Py_GIL_DISABLED"):
 else:
     setup(
         ext_modules=[
-            Extension("padfix.read._scan", ["src/padfix/read/_scan.c"], py_limited_api=True, optional=True)
+            Extension(
+                "padfix.read._scan",
+                ["src/padfix/read/_scan.c"],
+                depends=["src/padfix/read/_scan_json.h", "src/padfix/read/_scan_vocab.h"],
+                py_limited_api=True,
+                optional=True,
+            )
         ],
         options={"bdist_wheel": {"py_limited_api": "cp311"}},
     )
