@@ -1,6 +1,17 @@
 /* A vocabulary without a Python object for each token: its texts one behind the other, entries, and look-ups. */
 #include <stdlib.h>
 
+/* ODD: not the plain kind, or it goes on behind the end. */
+typedef enum { DONE, ODD, NO_MEMORY } Result;
+
+enum {
+    ROOM = 16,       /* bytes behind a text that may be looked at */
+    SINGLES = 0x200, /* the characters before this one are looked up by their place; GPT-2's signs for bytes are there */
+    LONG = 20000,    /* tokens */
+    SEARCHES = 40,   /* of 60 us each for 128,000 tokens; then a hash table pays */
+    MAX_SPARE = 1 << 22, /* bytes */
+};
+
 typedef struct {
     uint32_t start;  /* of its text in ``texts`` */
     uint32_t length; /* bytes of UTF-8 */
@@ -16,6 +27,8 @@ typedef struct {
     size_t count, room;
     uint32_t *chosen; /* the entries that select() gives */
     size_t chosen_count, chosen_room;
+    uint32_t singles[SINGLES]; /* the entry of each single character plus one */
+    int twice; /* there are two of a single character */
     uint32_t *slots; /* a hash table, where there is one */
     uint32_t mask;
     int begun;       /* the opening bracket was read */
@@ -28,15 +41,6 @@ typedef struct {
     Py_ssize_t size, ids, max_id, end;
 } Vocab;
 
-/* ODD: not the plain kind, or it goes on behind the end. */
-typedef enum { DONE, ODD, NO_MEMORY } Result;
-
-enum {
-    ROOM = 16,       /* bytes behind a text that may be looked at */
-    LONG = 20000,    /* tokens */
-    SEARCHES = 40,   /* of 60 us each for 128,000 tokens; then a hash table pays */
-};
-
 static PyObject *vocab_type;
 static uint64_t secret[2]; /* without it nobody can write texts that collide */
 
@@ -45,13 +49,14 @@ static const char first_wanted[] = "<[{(_>m", last_wanted[] = ">])}_<0123456789"
 static uint8_t is_first[256], is_last[256];
 
 static inline int wanted(const uint8_t *text, size_t length) {
-    if (length > 2)
-        return is_first[text[0]] && is_last[text[length - 1]];
-    if (length == 2 && text[0] >= 0xC2 && text[0] <= 0xC7)
-        return 1; /* one character below U+0200 */
+    return length > 2 && is_first[text[0]] && is_last[text[length - 1]];
+}
+
+/* The character that a text consists of, SINGLES for any other text. */
+static inline size_t single(const uint8_t *text, size_t length) {
     if (length == 1)
-        return text[0] >= ' ';
-    return length == 2 && is_first[text[0]] && is_last[text[1]];
+        return text[0];
+    return length == 2 && text[0] >= 0xC2 && text[0] <= 0xC7 ? (text[0] & 0x1Fu) << 6 | (text[1] & 0x3Fu) : SINGLES;
 }
 
 static const uint8_t *text_of(const Vocab *self, const Entry *entry) { return self->texts + entry->start; }
@@ -200,6 +205,10 @@ static inline Result add_entry(Vocab *self, size_t length, uint32_t id) {
         if (grow(&self->chosen, &self->chosen_room, self->chosen_count, 1, sizeof(uint32_t)))
             return NO_MEMORY;
         self->chosen[self->chosen_count++] = (uint32_t)self->count;
+    } else if (length < 3 && single(text, length) < SINGLES) {
+        uint32_t *place = &self->singles[single(text, length)];
+        self->twice |= *place != 0;
+        *place = (uint32_t)self->count + 1;
     }
     if (grow(&self->entries, &self->room, self->count, 1, sizeof(Entry)))
         return NO_MEMORY;
@@ -248,6 +257,9 @@ static Result index_texts(Vocab *self, int *twice) {
 /* The last entry of a text. */
 static const Entry *entry_of_text(Vocab *self, const uint8_t *text, size_t length) {
     int twice = 0;
+    size_t character = single(text, length);
+    if (character < SINGLES)
+        return self->singles[character] ? &self->entries[self->singles[character] - 1] : NULL;
     if (!(self->begins[length ? *text : 0] >> (length & 31) & 1))
         return NULL;
     if (self->slots == NULL && (self->searches++ < SEARCHES || index_texts(self, &twice) != DONE)) {
@@ -268,6 +280,7 @@ static const Entry *entry_of_text(Vocab *self, const uint8_t *text, size_t lengt
 static Result check_texts(Vocab *self, int *twice) {
     if (self->is_list || self->count < LONG || self->unordered || (size_t)self->max_id != self->count - 1)
         return index_texts(self, twice);
+    *twice = self->twice;
     Vocab chosen = *self;
     chosen.count = self->chosen_count;
     chosen.entries = malloc((chosen.count + 1) * sizeof(Entry));

@@ -162,13 +162,13 @@ def _pick_4(
     table: Mapping[str, Any], source: str, tokenizer_config: Mapping[str, Any], config: Mapping[str, Any]
 ) -> str:
     aliases: Mapping[str, str] = table["aliases"]
-    if "model_type" not in config:
+    declared = _name(tokenizer_config.get("tokenizer_class"), source, "tokenizer_config.json")
+    remote = _auto_map(source, tokenizer_config)
+    if "model_type" not in config and (declared is None or remote is not None):
         # transformers 4 then looks for a model type in the path itself, the longest first
         guessed = next((t for t in _types_4() if t in source), None)
         config = {**config, "model_type": guessed} if guessed is not None else config
     known = _known_config(table, config)
-    declared = _name(tokenizer_config.get("tokenizer_class"), source, "tokenizer_config.json")
-    remote = _auto_map(source, tokenizer_config)
     kind = str(config.get("model_type", ""))
     if declared is None:
         if not known:

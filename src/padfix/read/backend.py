@@ -96,6 +96,10 @@ class Backend:
         known = self._ids.get(text)
         return self.vocab.get(text) if known is None else known
 
+    def holds(self, texts: frozenset[str]) -> bool:
+        """True when every one of these strings is there, added or not."""
+        return self.vocab.holds(texts.difference(self._ids))
+
     def added(self, text: str) -> Added | None:
         """The added token of this string."""
         known = self._ids.get(text)

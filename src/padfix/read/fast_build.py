@@ -11,6 +11,7 @@ from padfix.read import defaults, pieces
 from padfix.read.backend import Added, Backend
 from padfix.read.files import TokenizerFiles
 from padfix.read.json_file import decode, parse
+from padfix.read.source import kept_open
 from padfix.read.tables import parts
 from padfix.read.tokenizer_build import (
     ROLES,
@@ -431,13 +432,14 @@ def read_vocabulary(files: TokenizerFiles, name: str, *, python: bool = True) ->
 
 def _read_vocabulary(files: TokenizerFiles, name: str, python: bool) -> Vocab:
     if name.endswith(".json"):
-        size = files.repository.size(name)
-        found = read_vocab(files.repository, name, size) if size <= MAX_TOKENIZER_JSON else None
-        if found is not None:
-            vocab, end = found
-            behind = files.repository.range(name, end, _BEHIND)
-            if size - end <= _BEHIND and not behind.strip(b" \t\r\n"):
-                return vocab
+        with kept_open(files.repository, name):
+            size = files.repository.size(name)
+            found = read_vocab(files.repository, name, size) if size <= MAX_TOKENIZER_JSON else None
+            if found is not None:
+                vocab, end = found
+                behind = files.repository.range(name, end, _BEHIND)
+                if size - end <= _BEHIND and not behind.strip(b" \t\r\n"):
+                    return vocab
     data = files.repository.read(name, MAX_TOKENIZER_JSON)
     if name.endswith(".json"):
         return object_vocab(parse(decode(data, files.source, name), files.source, name), files.source, name)

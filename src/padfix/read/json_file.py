@@ -96,8 +96,10 @@ def _find(text: str, key: str, value: Any, start: int) -> int:
     """
     if start < 0:
         return -1
-    plain = key.isascii() and key.isprintable()  # which is written in one way only
-    for written in (json.dumps(key),) if plain else (json.dumps(key, ensure_ascii=False), json.dumps(key)):
+    plain = key.isidentifier() and key.isascii()  # which is written in one way only
+    for written in (
+        (f'"{key}"',) if plain else dict.fromkeys((json.dumps(key, ensure_ascii=False), json.dumps(key)))
+    ):
         at = text.find(written, start)
         for _ in range(64):  # a hostile file may repeat a key a million times
             if at < 0:

@@ -41,7 +41,7 @@ def backend_table(tokenizer: Any, vocab: Mapping[str, int]) -> TokenTable:
         added=added,
         model_kind=_KINDS.get(type(model).__name__, "other"),
         byte_fallback=fallback and vocab.keys() >= BYTE_TOKENS,
-        byte_level=is_byte_level((normalizer, pre, decoder), vocab),
+        byte_level=uses_bytes((normalizer, pre, decoder)) and vocab.keys() >= BYTE_CHARACTERS,
         model_unk=str(unk) if unk is not None else None,
         folding=folds(normalizer),
         template_ids=template_ids(part_json(backend.post_processor)),
@@ -117,10 +117,9 @@ def folds(normalizer: Mapping[str, Any]) -> bool:
     return False
 
 
-def is_byte_level(components: tuple[Mapping[str, Any], ...], vocab: Mapping[str, int]) -> bool:
-    """True when text becomes bytes first and every byte has a token."""
-    uses = any(part.get("type") == "ByteLevel" for c in components for part in parts(c))
-    return uses and vocab.keys() >= BYTE_CHARACTERS
+def uses_bytes(components: tuple[Mapping[str, Any], ...]) -> bool:
+    """True when text becomes bytes first, written as `BYTE_CHARACTERS`."""
+    return any(part.get("type") == "ByteLevel" for c in components for part in parts(c))
 
 
 def template_ids(post_processor: Mapping[str, Any]) -> frozenset[int]:

@@ -12,7 +12,7 @@ from padfix.read.backend import Added
 from padfix.read.fast_build import build_4, build_5
 from padfix.read.files import TokenizerFiles
 from padfix.read.python_build import build_python
-from padfix.read.tables import BYTE_TOKENS, folds, is_byte_level, last_template_id, template_ids
+from padfix.read.tables import BYTE_CHARACTERS, BYTE_TOKENS, folds, last_template_id, template_ids, uses_bytes
 from padfix.read.tokenizer_build import Built, arguments, block_of, fill
 from padfix.read.tokenizer_json import TokenizerJson
 from padfix.read.uses import declared, pad_uses
@@ -123,8 +123,7 @@ def _others(built: Built, tokens: Mapping[str, Token], major: str) -> list[tuple
 
 def _candidates(table: Mapping[str, int]) -> dict[str, int]:
     """The entries that can become candidates: pads, and as many reserved tokens as are looked at."""
-    # two thirds of a table are single characters and pairs of them, which name nothing
-    named = [(i, text, kind) for text, i in table.items() if len(text) > 3 and (kind := purposes[text])]
+    named = [(i, text, kind) for text, i in table.items() if (kind := purposes[text])]
     kept = {text: i for i, text, kind in named if kind == "pad"}
     reserved = sorted([(i, text) for i, text, kind in named if kind == "reserved"], reverse=True)
     falcon = [(i, text) for i, text in reserved if text[:2] == ">>"]  # ranked apart from the others
@@ -133,8 +132,7 @@ def _candidates(table: Mapping[str, int]) -> dict[str, int]:
 
 def token_table(built: Built, more: Iterable[str]) -> tuple[TokenTable, int]:
     """What candidates, and ``more`` tokens, are judged by, and the id that ends every text (-1: none)."""
-    everything = built.backend.table()
-    vocab = _candidates(everything)
+    vocab = _candidates(built.backend.table())
     added = built.backend.entries_of({*vocab, *more})
     around, end = _around(built)
     if built.kind != "tokenizers":
@@ -154,8 +152,8 @@ def token_table(built: Built, more: Iterable[str]) -> tuple[TokenTable, int]:
         vocab=vocab,
         added=added,
         model_kind=kind if kind in _KINDS else "other",
-        byte_fallback=bool(model.get("byte_fallback")) and everything.keys() >= BYTE_TOKENS,
-        byte_level=is_byte_level((normalizer, pre, decoder), everything),
+        byte_fallback=bool(model.get("byte_fallback")) and built.backend.holds(BYTE_TOKENS),
+        byte_level=uses_bytes((normalizer, pre, decoder)) and built.backend.holds(BYTE_CHARACTERS),
         model_unk=model.get("unk_token"),
         folding=folds(normalizer),
         template_ids=around,

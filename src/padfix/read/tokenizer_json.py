@@ -19,7 +19,7 @@ from typing import Any, Final
 from padfix.errors import SourceError
 from padfix.read.json_file import decode, parse
 from padfix.read.scan import ScannedVocab, scan_object, scan_pairs
-from padfix.read.source import Source
+from padfix.read.source import Source, kept_open
 from padfix.read.vocab import DictVocab, Vocab
 
 MAX_TOKENIZER_JSON: Final = 256 * 2**20  # bytes; Gemma 3 has 33 MB
@@ -79,12 +79,13 @@ def load_tokenizer_json(source: Source, name: str = "tokenizer.json") -> Tokeniz
     """The file's parts, or None where there is no such file; `SourceError` where it cannot be a tokenizer."""
     if name not in source.names():
         return None
-    size = source.size(name)
-    if size > MAX_TOKENIZER_JSON:
-        raise SourceError(
-            f"{source.name}: {name} has {size:,} bytes, more than the {MAX_TOKENIZER_JSON:,} that are read"
-        )
-    return _quick(source, name, size) or _whole(source, name)
+    with kept_open(source, name):
+        size = source.size(name)
+        if size > MAX_TOKENIZER_JSON:
+            raise SourceError(
+                f"{source.name}: {name} has {size:,} bytes, more than the {MAX_TOKENIZER_JSON:,} that are read"
+            )
+        return _quick(source, name, size) or _whole(source, name)
 
 
 def read_vocab(

@@ -25,6 +25,10 @@ class Vocab(Protocol):
         """The id of a string."""
         ...
 
+    def holds(self, texts: Iterable[str]) -> bool:
+        """True when every one of these strings is there."""
+        ...
+
     def has_id(self, token_id: int) -> bool:
         """True when some string has this id."""
         ...
@@ -34,7 +38,7 @@ class Vocab(Protocol):
         ...
 
     def select(self) -> dict[str, int]:
-        """The entries that candidates are made of, and the single characters and byte tokens."""
+        """The entries that candidates are made of, and the byte tokens."""
         ...
 
     def items(self) -> Iterable[tuple[str, int]]:
@@ -43,10 +47,8 @@ class Vocab(Protocol):
 
 
 def wanted(text: str) -> bool:
-    """True for a string that `Vocab.select` keeps: a bracketed name, a byte token, GPT-2's sign for a byte."""
-    if not text:
-        return False
-    return " " <= text < "\u0200" if len(text) == 1 else text[:1] in _FIRST and text[-1:] in _LAST
+    """True for a string that `Vocab.select` keeps: a bracketed name, a byte token."""
+    return len(text) > 2 and text[0] in _FIRST and text[-1] in _LAST
 
 
 class DictVocab:
@@ -75,6 +77,10 @@ class DictVocab:
     def get(self, text: str) -> int | None:
         """The id of a string."""
         return self._table.get(text)
+
+    def holds(self, texts: Iterable[str]) -> bool:
+        """True when every one of these strings is there."""
+        return all(text in self._table for text in texts)
 
     def has_id(self, token_id: int) -> bool:
         """True when some string has this id."""
