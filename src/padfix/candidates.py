@@ -302,14 +302,16 @@ def _unk_refusals(table: TokenTable) -> Iterable[str]:
         yield "it is unk, and ordinary text can produce it"
 
 
-def _pad_rank(token: Token) -> tuple[int, int]:
+def _pad_rank(token: Token) -> tuple[int, int, str]:
     """Plainest name first (<pad> before <|finetune_right_pad_id|> before <fim_pad>), then highest id."""
     name = set(words(token.text))
     plain = 0 if name <= {"pad", "padding", "token", "id", "padtoken", "padid"} else 2 if "fim" in name else 1
-    return (plain, -(token.id or 0))
+    return (plain, -(token.id or 0), token.text)
 
 
-def _reserve_rank(token: Token) -> tuple[int, int]:
+def _reserve_rank(token: Token) -> tuple[int, int, str]:
     """The highest id first, since it is the least likely to be given a meaning later."""
-    rank = 0 if token.text in _CONVENTION else 2 if _FALCON_STYLE.fullmatch(token.text) else 1
-    return (rank, -(token.id or 0))
+    rank = 1
+    if token.text[:1] == ">":  # as few do
+        rank = 0 if token.text in _CONVENTION else 2 if _FALCON_STYLE.fullmatch(token.text) else 1
+    return (rank, -(token.id or 0), token.text)

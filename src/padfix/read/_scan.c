@@ -173,28 +173,33 @@ static PyObject *finished(Vocab *self, Result result) {
     Py_RETURN_NONE;
 }
 
-/* Read a file part by part: ``more(position)`` gives bytes from there on, none at the end. */
+/* Read a file part by part: ``more(position)`` gives bytes from there on, none at the end; ``first`` are bytes from the
+ * file's beginning that are at hand. */
 static PyObject *scan(PyObject *args, Result (*read)(Vocab *, const uint8_t **, const uint8_t *)) {
-    PyObject *more;
+    PyObject *more, *first = NULL;
     Py_ssize_t position;
-    if (!PyArg_ParseTuple(args, "On", &more, &position))
+    if (!PyArg_ParseTuple(args, "On|S", &more, &position, &first))
         return NULL;
     Vocab *self = new_vocab();
     Result result = self == NULL ? NO_MEMORY : ODD;
     while (result == ODD && position < INT32_MAX) {
         char *bytes;
-        Py_ssize_t size;
-        PyObject *part = PyObject_CallFunction(more, "n", position);
+        Py_ssize_t size, skipped = 0;
+        int is_first = first != NULL && position >= 0 && position < PyBytes_Size(first);
+        if (is_first)
+            skipped = position;
+        PyObject *part = is_first ? Py_NewRef(first) : PyObject_CallFunction(more, "n", position);
         if (part == NULL || PyBytes_AsStringAndSize(part, &bytes, &size) < 0) {
             Py_XDECREF(part);
             Py_DECREF(self);
             return NULL;
         }
-        const uint8_t *begin = (const uint8_t *)bytes, *at = begin;
-        result = size > INT32_MAX ? ODD : read(self, &at, begin + size); /* places in texts have 32 bits */
+        const uint8_t *begin = (const uint8_t *)bytes + skipped, *at = begin;
+        result = size > INT32_MAX ? ODD : read(self, &at, begin + (size - skipped)); /* places in texts have 32 bits */
         Py_DECREF(part);
-        if (at == begin)
+        if (at == begin && !is_first)
             break; /* not even one entry */
+        first = NULL;
         position += at - begin;
     }
     if (self == NULL)
@@ -438,9 +443,9 @@ static PyObject *select_wanted(PyObject *module, PyObject *table) {
 
 static PyMethodDef functions[] = {
     {"scan_object", scan_object, METH_VARARGS,
-     "scan_object(more, start): the vocabulary of a JSON object of string -> id, or None for any other text."},
+     "scan_object(more, start, first): the vocabulary of a JSON object of string -> id, or None for any other text."},
     {"scan_pairs", scan_pairs, METH_VARARGS,
-     "scan_pairs(more, start): the vocabulary of a JSON array of [piece, score], or None for any other text."},
+     "scan_pairs(more, start, first): the vocabulary of a JSON array of [piece, score], or None for any other text."},
     {"sentencepieces", sentencepieces, METH_O,
      "sentencepieces(data): the pieces that a model begins with, None where one comes twice, and their kinds."},
     {"select", select_wanted, METH_O, "select(table): the entries of a dictionary that candidates are made of."},

@@ -15,12 +15,12 @@ class ScannedVocab(DictVocab):
     end: int
 
 
-def scan_object(more: Callable[[int], bytes], start: int, /) -> ScannedVocab | None:
+def scan_object(more: Callable[[int], bytes], start: int, first: bytes = b"", /) -> ScannedVocab | None:
     """The vocabulary of a JSON object of string -> id that begins at ``start``, or None for any other text.
 
-    ``more``: gives bytes of the file from a position on, none at its end.
+    ``more``: gives bytes of the file from a position on, none at its end. ``first``: its first bytes, where they are at hand.
     """
-    table, end = _value(more, start)
+    table, end = _value(more, start, first)
     if not isinstance(table, dict):
         return None
     if any(type(token_id) is not int or not 0 <= token_id < 2**32 for token_id in table.values()):
@@ -28,9 +28,9 @@ def scan_object(more: Callable[[int], bytes], start: int, /) -> ScannedVocab | N
     return _found(table, end)
 
 
-def scan_pairs(more: Callable[[int], bytes], start: int, /) -> ScannedVocab | None:
+def scan_pairs(more: Callable[[int], bytes], start: int, first: bytes = b"", /) -> ScannedVocab | None:
     """The vocabulary of a JSON array of ``[piece, score]`` that begins at ``start``, or None for any other text."""
-    pairs, end = _value(more, start)
+    pairs, end = _value(more, start, first)
     if not isinstance(pairs, list) or not pairs:
         return None
     table: dict[str, int] = {}
@@ -53,16 +53,16 @@ def select(table: Mapping[str, int], /) -> dict[str, int]:
     return {text: token_id for text, token_id in table.items() if wanted(text)}
 
 
-def _value(more: Callable[[int], bytes], start: int) -> tuple[Any, int]:
+def _value(more: Callable[[int], bytes], start: int, first: bytes) -> tuple[Any, int]:
     """The JSON value at ``start`` and its end; None where there is none."""
-    parts, at = [], start
+    parts, at = [first[start:]], max(start, len(first))
     while part := more(at):
         parts.append(part)
         at += len(part)
     text = b"".join(parts).decode("utf-8", "surrogateescape")  # what follows the value need not be text
-    first = len(text) - len(text.lstrip(" \t\r\n"))
+    blanks = len(text) - len(text.lstrip(" \t\r\n"))
     try:
-        value, stop = _DECODER.raw_decode(text, first)
+        value, stop = _DECODER.raw_decode(text, blanks)
         return value, start + len(text[:stop].encode("utf-8"))
     except (ValueError, RecursionError):
         return None, 0

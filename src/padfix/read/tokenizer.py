@@ -123,11 +123,18 @@ def _others(built: Built, tokens: Mapping[str, Token], major: str) -> list[tuple
 
 def _candidates(table: Mapping[str, int]) -> dict[str, int]:
     """The entries that can become candidates: pads, and as many reserved tokens as are looked at."""
-    named = [(i, text, kind) for text, i in table.items() if (kind := purposes[text])]
-    kept = {text: i for i, text, kind in named if kind == "pad"}
-    reserved = sorted([(i, text) for i, text, kind in named if kind == "reserved"], reverse=True)
-    falcon = [(i, text) for i, text in reserved if text[:2] == ">>"]  # ranked apart from the others
-    return kept | {text: i for i, text in (*falcon, *reserved[: 2 * MAX_RESERVED])}
+    kept: dict[str, int] = {}
+    reserved: dict[str, int] = {}
+    for text, token_id in table.items():
+        kind = purposes[text]
+        if kind == "reserved" and text[0] != ">":
+            reserved[text] = token_id
+        elif kind == "pad" or kind == "reserved":  # Falcon's are ranked apart from the others
+            kept[text] = token_id
+    if len(reserved) > MAX_RESERVED:
+        lowest = sorted(reserved.values())[-MAX_RESERVED]
+        reserved = {text: token_id for text, token_id in reserved.items() if token_id >= lowest}
+    return kept | reserved
 
 
 def token_table(built: Built, more: Iterable[str]) -> tuple[TokenTable, int]:

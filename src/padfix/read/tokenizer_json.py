@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from padfix.errors import SourceError
 from padfix.read.json_file import decode, parse
@@ -95,26 +95,32 @@ def read_vocab(
 
     ``first``: the beginning of the file, where that was read already.
     """
-    parts: list[tuple[int, bytes]] = []
+    parts = [_Part(0, first, start)] if start < len(first) else []
 
     def more(at: int) -> bytes:
-        part = first[at:] if at == start and at < len(first) else b""
-        if not part and at < size:
-            part = source.range(name, at, _PART)
+        part = source.range(name, at, _PART) if at < size else b""
         if at - start < _WORTH_KEEPING[1]:
-            parts.append((at - start, part))
+            parts.append(_Part(at - start, part))
         return part
 
     for kept in tuple(_KEPT):
         if kept.is_at(source, name, start, first):
             return kept.vocab, start + kept.length
     scan = scan_pairs if first[start : start + 1] == b"[" else scan_object
-    vocab = scan(more, start)
+    vocab = scan(more, start, first)
     if vocab is None:
         return None
     if _WORTH_KEEPING[0] < vocab.end - start < _WORTH_KEEPING[1]:
         _KEPT[:] = [_Kept(vocab, vocab.end - start, tuple(parts)), *_KEPT[: _MAX_KEPT - 1]]
     return vocab, vocab.end
+
+
+class _Part(NamedTuple):
+    """Bytes of a vocabulary and where they begin in it; the first ``skipped`` are none of its."""
+
+    at: int
+    data: bytes
+    skipped: int = 0
 
 
 @dataclass(slots=True, frozen=True)
@@ -123,16 +129,17 @@ class _Kept:
 
     vocab: ScannedVocab
     length: int
-    parts: tuple[tuple[int, bytes], ...]  # and where each begins, counted from the vocabulary's
+    parts: tuple[_Part, ...]
 
     def is_at(self, source: Source, name: str, start: int, first: bytes) -> bool:
         """True where a file has the same bytes at ``start``."""
         head = first[start : start + _TAIL]
-        if not head or not self.parts[0][1].startswith(head):
+        if not head or not self.parts[0].data.startswith(head, self.parts[0].skipped):
             return False
-        for at, part in self.parts:
-            here = source.range(name, start + at, min(len(part), self.length - at))
-            if len(here) < min(len(part), self.length - at) or not part.startswith(here):
+        for at, part, skipped in self.parts:
+            length = min(len(part) - skipped, self.length - at)
+            here = source.range(name, start + at, length)
+            if len(here) < length or not part.startswith(here, skipped):
                 return False
         return True
 
