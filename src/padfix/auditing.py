@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -213,18 +214,23 @@ def open_source(spec: str | os.PathLike[str]) -> Source:
     from padfix.write.files import interrupted
     from padfix.write.folders import cache_of
 
+    name = os.fspath(spec)
+    try:
+        mode = os.stat(spec).st_mode  # noqa: PTH116 - asked once for every repository of a tree
+    except (OSError, ValueError):
+        return source.open_source(name)
     path = Path(spec)
-    if path.is_file() and path.suffix != ".gguf":
+    if stat.S_ISREG(mode) and path.suffix != ".gguf":
         raise SourceError(
             f"{spec} is a file; audit the folder it is in: padfix audit {shlex.quote(str(path.parent))}"
         )
-    if path.is_dir() and interrupted(path):
+    if not stat.S_ISDIR(mode):
+        return source.open_source(name)
+    if interrupted(path):
         raise SourceError(
             f"{spec}: a fix was killed half-way here; finish it with: padfix fix {shlex.quote(str(path))}"
         )
-    if path.is_dir() and (cache := cache_of(path)):
-        return source.FolderSource(path, name=os.fspath(spec), inside=cache)
-    return source.open_source(os.fspath(spec))
+    return source.FolderSource(path, name=name, inside=cache_of(path))
 
 
 def repositories_under(root: str | os.PathLike[str]) -> Iterator[str | Skip]:

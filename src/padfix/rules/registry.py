@@ -280,13 +280,16 @@ def _run(
     ignore: str | Iterable[str] | None,
 ) -> tuple[Finding, ...]:
     graded = default_task(state) if task is None else _task(task)
-    chosen = frozenset(RULES) if select is None else resolve(select)
-    chosen -= frozenset() if ignore is None else resolve(ignore, option="ignore")
+    chosen = None if select is None else resolve(select)
+    ignored = frozenset() if ignore is None else resolve(ignore, option="ignore")
     found = []
-    for code in sorted(chosen):
+    for code, own in RULES.items():
+        if own.severity[graded] is None or code in ignored or (chosen is not None and code not in chosen):
+            continue
         for needs, detector in _DETECTORS[code]:
-            if needs in inputs and RULES[code].severity[graded] is not None:
-                found += [_finding(RULES[code], hit, state, graded) for hit in detector(*inputs[needs])]
+            if needs in inputs:
+                for hit in detector(*inputs[needs]):
+                    found.append(_finding(own, hit, state, graded))
     return in_order(finding for finding in found if finding is not None)
 
 
