@@ -288,8 +288,7 @@ def _run(
             continue
         for needs, detector in _DETECTORS[code]:
             if needs in inputs:
-                for hit in detector(*inputs[needs]):
-                    found.append(_finding(own, hit, state, graded))
+                found.extend(_finding(own, hit, state, graded) for hit in detector(*inputs[needs]))
     return in_order(finding for finding in found if finding is not None)
 
 
