@@ -182,7 +182,7 @@ def _decoder(decoder: Any, source: str) -> tuple[dict[int, Added], dict[str, Add
         raise SourceError(f"{source}: added_tokens_decoder in tokenizer_config.json is {str(decoder)[:60]!r}")
     added: dict[int, Added] = {}
     for key, token in zip(decoder, Added.all_from_json(decoder.values()), strict=True):
-        if token is None or not (key.isdecimal() or key.strip().lstrip("-").isdecimal()) or len(key) > 12:
+        if token is None or len(key) > 12 or not (key.isdecimal() or key.strip().lstrip("-").isdecimal()):
             raise SourceError(
                 f"{source}: added_tokens_decoder holds {key[:20]!r}: {str(decoder[key])[:60]!r}, which is not a token"
             )
@@ -326,8 +326,10 @@ def add_declared(
     tokens = []
     for token_id in sorted(args.added):
         token = args.added[token_id]
-        there = present.get(token.text)  # compared flag by flag, a quarter of the time of comparing tokens
-        if there is None or token.special != there.special or token.normalized != there.normalized:
+        there = present.get(token.text)
+        if there is not token and (
+            there is None or token.special != there.special or token.normalized != there.normalized
+        ):
             tokens.append(token)
     declared = {t.text for t in tokens}
     special = {t.text for t in ((*roles.values(), *extras) if major == "4" else roles.values())}
