@@ -1,8 +1,8 @@
-"""Reading repositories from files against loading them: CPU time per repository, start-up, memory.
+"""Auditing repositories from their files against loading them: CPU time per repository, start-up, memory.
 
 ``python benchmarks/audit.py [FOLDER]`` reads every tokenizer below FOLDER (default: ``$PADFIX_CORPUS``, else
-``../shared/corpus``, else four that it makes up in the sizes of real ones) with `read_repo` and, in the same run,
-with ``AutoTokenizer`` and ``AutoConfig``.
+``../shared/corpus``, else four that it makes up in the sizes of real ones) with `padfix.audit`, every rule included,
+and, in the same run, with ``AutoTokenizer`` and ``AutoConfig``.
 """
 
 from __future__ import annotations
@@ -105,10 +105,9 @@ def main() -> int:
 def compare(root: Path) -> int:
     """One table over all folders below ``root``."""
     found = folders(root)
-    from padfix.read.repo import read_repo
-    from padfix.read.source import open_source
+    from padfix import audit
 
-    ours = best(found, lambda folder: read_repo(open_source(folder)))
+    ours = best(found, audit)
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     from transformers import AutoConfig, AutoTokenizer
@@ -138,11 +137,12 @@ def compare(root: Path) -> int:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for _ in range(5):
         for folder in found:
-            best_effort(folder, read_repo, open_source)
+            with contextlib.suppress(OSError):
+                audit(folder)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     print(f"memory after {5 * len(found)} more reads: {grown / 1024:+.1f} MiB at the peak")
 
-    started = process(sys.executable, "-c", "from padfix.read.repo import read_repo")
+    started = process(sys.executable, "-c", "from padfix import audit; import padfix.read.repo, padfix.rules")
     auto = process(sys.executable, "-c", "from transformers import AutoTokenizer")
     print(f"start-up: reader {started * 1e3:.0f} ms, transformers {auto * 1e3:.0f} ms")
     largest = max(found, key=lambda folder: ours[folder])
@@ -151,12 +151,6 @@ def compare(root: Path) -> int:
         share = f"1/{auto / whole:.1f} of importing AutoTokenizer"
         print(f"padfix audit {folder.relative_to(root)} as a process: {whole * 1e3:.0f} ms, {share}")
     return 0
-
-
-def best_effort(folder: Path, read: Callable[..., object], opened: Callable[..., object]) -> None:
-    """Read, whatever comes of it."""
-    with contextlib.suppress(OSError):
-        read(opened(folder))
 
 
 if __name__ == "__main__":

@@ -282,7 +282,7 @@ def _run(
     graded = default_task(state) if task is None else _task(task)
     chosen = None if select is None else resolve(select)
     ignored = frozenset() if ignore is None else resolve(ignore, option="ignore")
-    found = []
+    found: list[Finding | None] = []
     for code, own in RULES.items():
         if own.severity[graded] is None or code in ignored or (chosen is not None and code not in chosen):
             continue
