@@ -19,6 +19,49 @@
 /* The readers below get a part of a file, of which the next part is not there yet: ``at`` moves behind every entry that
  * was read whole. */
 
+#ifdef SSE
+/* Read entries as long as what is expected follows their texts. ``p`` is behind the opening quote of a text, and so is
+ * what is returned: of the first entry that is not like this. The expected bytes stay in registers, where only the last
+ * digit changes for nine entries of ten; in memory each would wait for the byte that the one before it wrote. */
+static const uint8_t *read_run(Vocab *self, Expected *next, const uint8_t *p, const uint8_t *end) {
+    uint8_t *digits = (uint8_t *)next->words, last_digit[32] = {0};
+    last_digit[next->last] = 1;
+    const __m128i low_one = _mm_loadu_si128((__m128i *)last_digit), high_one = _mm_loadu_si128((__m128i *)last_digit + 1);
+    __m128i low = _mm_loadu_si128((__m128i *)digits), high = _mm_loadu_si128((__m128i *)digits + 1);
+    const int length = next->length;
+    const unsigned wanted_bytes = next->wanted;
+    int left = '9' - digits[next->last]; /* so often the last digit alone is counted up */
+    for (;;) {
+        size_t size;
+        const uint8_t *behind = read_text(self, p, end, &size);
+        if (behind == NULL || end - behind < 32)
+            break;
+        unsigned same = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)behind), low)) |
+                        (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)behind + 1), high)) << 16;
+        if ((~same & wanted_bytes) || add_entry(self, size, self->last + 1))
+            break;
+        p = behind + length;
+        if (left-- > 0) {
+            low = _mm_add_epi8(low, low_one);
+            high = _mm_add_epi8(high, high_one);
+            continue;
+        }
+        _mm_storeu_si128((__m128i *)digits, low);
+        _mm_storeu_si128((__m128i *)digits + 1, high);
+        if (!count_up(next)) { /* one digit more */
+            expect(next, behind, behind + next->first, behind + next->last + 1, p, self->last);
+            return p;
+        }
+        low = _mm_loadu_si128((__m128i *)digits);
+        high = _mm_loadu_si128((__m128i *)digits + 1);
+        left = 9;
+    }
+    _mm_storeu_si128((__m128i *)digits, low);
+    _mm_storeu_si128((__m128i *)digits + 1, high);
+    return p;
+}
+#endif
+
 /* {"token": id, ...} */
 static Result read_object(Vocab *self, const uint8_t **at, const uint8_t *end) {
     Expected next = {{0}, {0}, 0, 0, 0, 0};
@@ -38,6 +81,12 @@ static Result read_object(Vocab *self, const uint8_t **at, const uint8_t *end) {
         return ODD;
     for (;;) { /* p is behind the opening quote of a token, ``at`` before it */
         size_t length;
+#ifdef SSE
+        if (next.length) {
+            p = read_run(self, &next, p, end);
+            *at = p - 1;
+        }
+#endif
         const uint8_t *stop = read_text(self, p, end, &length);
         if (stop == NULL)
             return ODD;

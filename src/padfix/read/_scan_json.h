@@ -198,15 +198,8 @@ static inline int count_up(Expected *next) {
 static inline int is_there(const Expected *next, const uint8_t *p, const uint8_t *end) {
     if (end - p < 32 || next->length == 0)
         return 0;
-#ifdef SSE
-    const __m128i *words = (const __m128i *)next->words, *there = (const __m128i *)p;
-    unsigned same = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_loadu_si128(there), _mm_loadu_si128(words))) |
-                    (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_loadu_si128(there + 1), _mm_loadu_si128(words + 1))) << 16;
-    return (~same & next->wanted) == 0;
-#else
     uint64_t words[4];
     memcpy(words, p, sizeof words);
     return (((words[0] ^ next->words[0]) & next->kept[0]) | ((words[1] ^ next->words[1]) & next->kept[1]) |
             ((words[2] ^ next->words[2]) & next->kept[2]) | ((words[3] ^ next->words[3]) & next->kept[3])) == 0;
-#endif
 }
