@@ -28,7 +28,8 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = Path(os.environ.get("PADFIX_CORPUS", ROOT.parent / "shared" / "corpus"))
-ROUNDS = 7
+ROUNDS = 12
+WARM = 4  # rounds until both sides have all the memory that they will use again
 
 
 def folders(root: Path) -> list[Path]:
@@ -64,21 +65,67 @@ def made_up(root: Path) -> None:
         (root / name / "config.json").write_text(json.dumps({"model_type": model_type}), "utf-8")
 
 
-def best(found: list[Path], action: Callable[[Path], object]) -> dict[Path, float]:
-    """CPU seconds for each folder, the fastest of a few rounds over all; a refusal costs what it costs."""
-    times = dict.fromkeys(found, float("inf"))
-    for _ in range(ROUNDS):
+def audit_side() -> Callable[[Path], object]:
+    """What padfix does with a folder: every fact and every rule."""
+    from padfix import audit
+
+    return audit
+
+
+def load_side() -> Callable[[Path], object]:
+    """What a user would write instead: the tokenizer and the config, loaded."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
+    from transformers import AutoConfig, AutoTokenizer
+
+    def load(folder: Path) -> None:
+        if (folder / "config.json").exists():
+            with contextlib.suppress(Exception):  # an unknown architecture; its tokenizer may still load
+                AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+
+    return load
+
+
+def serve(side: Callable[[Path], object], found: list[Path]) -> int:
+    """For each line of stdin a round over all folders: CPU seconds for each, and the most memory so far in KiB."""
+    for _ in sys.stdin:
+        times = []
         for folder in found:
             gc.collect()
             started = time.process_time()
             with contextlib.suppress(Exception):  # both sides refuse some folders, each in its own words
-                action(folder)
-            times[folder] = min(times[folder], time.process_time() - started)
-    return times
+                side(folder)
+            times.append(time.process_time() - started)
+        answer = json.dumps([times, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss])
+        print(answer, file=sys.__stdout__, flush=True)
+    return 0
+
+
+def rounds(root: Path) -> tuple[list[list[float]], int]:
+    """For each side the fastest of `ROUNDS` for each folder, and how many KiB padfix grew after its first rounds.
+
+    The sides are two processes that take turns, so that a slow minute of the machine is one for both.
+    """
+    workers = [
+        subprocess.Popen([sys.executable, __file__, side, str(root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for side in SIDES
+    ]  # fmt: skip
+    answers: list[list[tuple[list[float], int]]] = [[] for _ in workers]
+    for _ in range(ROUNDS):
+        for worker, kept in zip(workers, answers, strict=True):
+            assert worker.stdin is not None and worker.stdout is not None
+            worker.stdin.write("\n")
+            worker.stdin.flush()
+            kept.append(tuple(json.loads(worker.stdout.readline())))
+    for worker in workers:
+        worker.communicate()
+    fastest = [[min(times) for times in zip(*(times for times, _ in kept), strict=True)] for kept in answers]
+    return fastest, answers[0][-1][1] - answers[0][WARM][1]
 
 
 def process(*command: str) -> float:
-    """Seconds of a whole process, the fastest of three. Raises where it does not do its work."""
+    """Seconds of a whole process, the fastest of `ROUNDS`. Raises where it does not do its work."""
     times = []
     for _ in range(ROUNDS):
         started = time.perf_counter()
@@ -91,6 +138,8 @@ def process(*command: str) -> float:
 
 def main() -> int:
     """Print the table, the totals, memory and start-up."""
+    if len(sys.argv) == 3 and sys.argv[1] in SIDES:
+        return serve(SIDES[sys.argv[1]](), folders(Path(sys.argv[2])))
     root = Path(sys.argv[1]) if len(sys.argv) > 1 else CORPUS
     with tempfile.TemporaryDirectory() as made:
         if not folders(root):
@@ -105,20 +154,8 @@ def main() -> int:
 def compare(root: Path) -> int:
     """One table over all folders below ``root``."""
     found = folders(root)
-    from padfix import audit
-
-    ours = best(found, audit)
-    warnings.simplefilter("ignore")
-    logging.disable(logging.CRITICAL)
-    from transformers import AutoConfig, AutoTokenizer
-
-    def load(folder: Path) -> None:
-        if (folder / "config.json").exists():
-            with contextlib.suppress(Exception):  # an unknown architecture; its tokenizer may still load
-                AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-
-    theirs = best(found, load)
+    fastest, grown = rounds(root)
+    ours, theirs = (dict(zip(found, times, strict=True)) for times in fastest)
     ratios = [theirs[f] / ours[f] for f in found]
     print(f"{'repository':<44}{'padfix':>10}{'transformers':>14}{'ratio':>8}")
     for folder in found:
@@ -134,17 +171,11 @@ def compare(root: Path) -> int:
         f"per repository: median {statistics.median(ratios):.0f}x, least {min(ratios):.0f}x, most {max(ratios):.0f}x"
     )
 
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for _ in range(5):
-        for folder in found:
-            with contextlib.suppress(OSError):
-                audit(folder)
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(f"memory after {5 * len(found)} more reads: {grown / 1024:+.1f} MiB at the peak")
+    print(f"memory after {(ROUNDS - 1 - WARM) * len(found)} more audits: {grown / 1024:+.1f} MiB at the peak")
 
     started = process(sys.executable, "-c", "from padfix import audit; import padfix.read.repo, padfix.rules")
     auto = process(sys.executable, "-c", "from transformers import AutoTokenizer")
-    print(f"start-up: reader {started * 1e3:.0f} ms, transformers {auto * 1e3:.0f} ms")
+    print(f"start-up: padfix {started * 1e3:.0f} ms, transformers {auto * 1e3:.0f} ms")
     largest = max(found, key=lambda folder: ours[folder])
     for folder in dict.fromkeys((found[0], largest)):
         whole = process(str(Path(sys.executable).with_name("padfix")), "audit", str(folder))
@@ -152,6 +183,8 @@ def compare(root: Path) -> int:
         print(f"padfix audit {folder.relative_to(root)} as a process: {whole * 1e3:.0f} ms, {share}")
     return 0
 
+
+SIDES = {"padfix": audit_side, "transformers": load_side}
 
 if __name__ == "__main__":
     sys.exit(main())
