@@ -70,7 +70,10 @@ def test_a_scan_answers_as_a_dictionary_does(
         (reader.scan_object, raw, DictVocab(table)),
         (reader.scan_pairs, written, DictVocab({t: i for i, t in enumerate(texts)})),
     ):
-        found = read(parts(before + text + behind, rng.choice([400, 1000, 10_000])), len(before))
+        file = before + text + behind
+        # whatever part of the file is at hand already, the rest is asked for
+        first = file[: rng.choice([0, len(before), len(before) + 1, rng.randrange(len(file) + 1), len(file)])]
+        found = read(parts(file, rng.choice([400, 1000, 10_000])), len(before), first)
         if not texts and read is reader.scan_pairs:
             assert found is None
             continue
@@ -85,6 +88,8 @@ def test_a_scan_answers_as_a_dictionary_does(
         assert found.select() == known.select() == {t: i for t, i in known.items() if wanted(t)}
         for text in [*texts, "absent", "<absent>", "", "\ud800"]:
             assert found.get(text) == known.get(text), text
+        for some in (texts, [], [*texts, "absent"], [t for t in texts if len(t) < 2]):
+            assert found.holds(iter(some)) is known.holds(some) is ("absent" not in some)
         for token_id in (*range(-1, 1001, 7), *ids, 2**40, 2**80):
             assert found.text_of(token_id) == known.text_of(token_id)
             assert found.has_id(token_id) is known.has_id(token_id)
@@ -244,6 +249,34 @@ def test_only_bytes_are_read(wrong: Any) -> None:
     """Anything else that ``more`` gives is a programmer's error."""
     with pytest.raises(TypeError):
         scan.scan_object(lambda at: wrong, 0)
+
+
+@READERS
+def test_a_vocabulary_knows_nothing_of_those_before_it(reader: Any) -> None:
+    """Long ones, short ones and refused ones in turn, some dropped and some kept: the memory of a dropped one is used again."""
+    kept = []
+    for size in (40_000, 3, 20_500, 1, 300, 40_000, 2):
+        for mark in "ab":
+            table = {f"<{mark}{size}-{i}>" if i % 3 else f"{mark}{i}": i for i in range(size)}
+            found = reader.scan_object(parts(json.dumps(table).encode()), 0)
+            assert dict(found.items()) == table and found.select() == {
+                t: i for t, i in table.items() if wanted(t)
+            }
+            other = "b" if mark == "a" else "a"
+            assert found.get(f"{other}0") is found.get(f"<{other}{size}-1>") is found.get(mark) is None
+            assert reader.scan_object(parts(b'{"c":1,"cc":2,'), 0) is None
+            kept.append((found, table) if mark == "a" else (None, {}))
+    assert all(dict(found.items()) == table for found, table in kept if found is not None)
+
+
+@COMPILED
+def test_only_strings_are_looked_for() -> None:
+    """What is no string, or cannot be gone through, is a programmer's error."""
+    found = scan.scan_object(parts(b'{"a":1}'), 0)
+    assert found is not None
+    for wrong in (5, [5], ["a", None]):
+        with pytest.raises(TypeError):
+            found.holds(wrong)  # type: ignore[arg-type]
 
 
 @READERS

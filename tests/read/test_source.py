@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from padfix.errors import SourceError
-from padfix.read.source import cached_repositories, cached_repository, open_source
+from padfix.read.source import cached_repositories, cached_repository, kept_open, open_source
 
 
 def snapshot(cache: Path, name: str, commit: str = "a" * 40, ref: str = "main") -> Path:
@@ -51,6 +51,47 @@ def test_revisions_are_branches_tags_and_commits(cache: Path) -> None:
         open_source("org/name@gone")
     with pytest.raises(SourceError, match="no snapshot"):
         cached_repository("org/name", "../../x")
+
+
+def test_a_file_that_is_kept_open_is_closed(tmp_path: Path) -> None:
+    """One descriptor within the block, none behind it, whatever happens there; other files are read meanwhile."""
+    descriptors = Path("/proc/self/fd")
+    if not descriptors.is_dir():
+        pytest.skip("only Linux lists what is open")
+    (tmp_path / "a.json").write_bytes(b"0123456789")
+    (tmp_path / "b.json").write_bytes(b"abc")
+    source = open_source(str(tmp_path))
+    before = len(list(descriptors.iterdir()))
+    with pytest.raises(ZeroDivisionError), kept_open(source, "a.json"):
+        assert len(list(descriptors.iterdir())) == before + 1
+        assert source.size("a.json") == 10 and source.range("a.json", 7, 9) == b"789"
+        assert source.range("a.json", 10, 5) == source.range("a.json", 99, 5) == b""
+        with kept_open(source, "b.json"):
+            assert source.range("b.json", 1, 1) == b"b" and source.range("a.json", 2, 1) == b"2"
+        assert source.range("b.json", 0, 9) == b"abc" and source.range("a.json", 0, 1) == b"0"
+        with pytest.raises(SourceError, match="from byte -1"):
+            source.range("a.json", -1, 5)
+        assert source.range("a.json", 0, 2) == b"01"
+        1 / 0
+    with pytest.raises(SourceError, match=r"gone\.json"), kept_open(source, "gone.json"):
+        pass
+    assert len(list(descriptors.iterdir())) == before
+
+
+def test_a_folder_is_the_same_one_after_its_program_went_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path counts from where it was opened; a folder that is a link itself is read like any other."""
+    real = tmp_path / "real"
+    (real / "elsewhere").mkdir(parents=True)
+    (real / "config.json").write_text("{}", "utf-8")
+    (real / "other.json").symlink_to("config.json")
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.chdir(tmp_path)
+    source = open_source("link")
+    monkeypatch.chdir(real / "elsewhere")
+    assert source.read("config.json", 9) == source.read("other.json", 9) == b"{}"
+    assert source.name == "link" and source.names() == ("config.json", "elsewhere", "other.json")
 
 
 def test_the_cache_lists_its_models(cache: Path) -> None:

@@ -48,6 +48,28 @@ def test_added_tokens_get_the_ids_of_the_library(table: dict[str, int], batches:
     assert ours.holes == ours.max_id + 1 - len(set(ids.values()))
 
 
+def test_tokens_of_equal_fields_are_told_apart_by_what_they_say() -> None:
+    """1 and True are one key of a table and mean the same here; null is neither, and what is no token stays none."""
+    fields = ("content", "special", "normalized")
+    rows = [("a", True, False), ("a", 1, 0), ("a", 1.0, False), ("a", True, None), ("a", None, None), ("a", [], {}),
+            ("a", False, True), (5, True, False), (None, None, None), ("x" * 99, True, False)]  # fmt: skip
+    raws = [dict(zip(fields, row, strict=True)) for row in rows]
+    expected = [("a", True, False)] * 3 + [
+        ("a", True, False),
+        ("a", False, True),
+        ("a", False, False),
+        ("a", False, True),
+    ]
+    expected += [None, None, ("x" * 99, True, False)]
+    for _ in range(2):  # as new ones and as known ones, together and each by itself
+        for made in (Added.all_from_json(raws), [Added.from_json(raw) for raw in raws], [Added.all_from_json([raw])[0] for raw in raws]):  # fmt: skip
+            assert [None if t is None else (t.text, t.special, t.normalized) for t in made] == expected
+            assert [t is not None and t.unsaid for t in made] == [
+                row[2] is None and row[0] == "a" for row in rows
+            ]
+    assert Added.all_from_json(["a", 5, None, [], {}, {"content": "a"}])[:5] == [None] * 5
+
+
 def test_quick_and_whole_reading_agree(corpus_name: str, corpus: Path) -> None:
     """The part of ``tokenizer.json`` before the merges says what the whole file says."""
     from padfix.read.tokenizer_json import _whole
