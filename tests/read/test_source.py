@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -76,6 +79,49 @@ def test_a_file_that_is_kept_open_is_closed(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"gone\.json"), kept_open(source, "gone.json"):
         pass
     assert len(list(descriptors.iterdir())) == before
+
+
+def test_threads_may_share_a_source(tmp_path: Path) -> None:
+    """Each keeps its own file open: no bytes of another's, no descriptor closed under it, none left."""
+    contents = {f"{i}.json": bytes([65 + i]) * (5000 + i) for i in range(4)}
+    for name, data in contents.items():
+        (tmp_path / name).write_bytes(data)
+    source = open_source(str(tmp_path))
+
+    def read(i: int) -> bool:
+        name = f"{i % 4}.json"
+        with kept_open(source, name):
+            ranges = [source.range(name, at, 100) for at in range(0, 5100, 100)]
+        other = f"{(i + 1) % 4}.json"
+        return b"".join(ranges) == contents[name] and source.range(other, 0, 9000) == contents[other]
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            assert all(pool.map(read, range(400)))
+    finally:
+        sys.setswitchinterval(interval)
+    if Path("/proc/self/fd").is_dir():
+        assert not [p for p in Path("/proc/self/fd").iterdir() if str(tmp_path) in os.path.realpath(p)]
+
+
+def test_the_folder_is_the_one_that_the_system_opens(tmp_path: Path) -> None:
+    """Two dots after a link lead to where the link's target is; a link turned elsewhere later changes nothing."""
+    for name in ("a", "b"):
+        (tmp_path / name / "sub").mkdir(parents=True)
+        (tmp_path / name / "config.json").write_text(name, "utf-8")
+        (tmp_path / name / "other.json").write_text(name, "utf-8")
+    link = tmp_path / "a" / "link"
+    link.symlink_to(tmp_path / "b" / "sub")
+    assert open_source(f"{link}/..").read("config.json", 9) == b"b"
+    current = tmp_path / "current"
+    current.symlink_to("a")
+    source = open_source(str(current))
+    assert source.read("config.json", 9) == b"a"
+    current.unlink()
+    current.symlink_to("b")
+    assert source.read("other.json", 9) == b"a"
 
 
 def test_a_folder_is_the_same_one_after_its_program_went_elsewhere(

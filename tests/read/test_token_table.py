@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from tokenizers import models
 
 from padfix.read.backend import Added, Backend
 from padfix.read.source import open_source
+from padfix.read.tables import last_template_id
 from padfix.read.tokenizer_json import load_tokenizer_json
 from padfix.read.vocab import DictVocab
 
@@ -68,6 +70,37 @@ def test_tokens_of_equal_fields_are_told_apart_by_what_they_say() -> None:
                 row[2] is None and row[0] == "a" for row in rows
             ]
     assert Added.all_from_json(["a", 5, None, [], {}, {"content": "a"}])[:5] == [None] * 5
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [None, [], "x", {"[SEP]": "x"}, {"[SEP]": {"ids": 5}}, {"[SEP]": {"ids": []}}, {"[SEP]": {"ids": ["x"]}}],
+)
+@pytest.mark.parametrize("place", [{"id": "[SEP]"}, {"id": []}, {}, "x", None])
+def test_a_template_without_sense_ends_with_nothing(tokens: object, place: object) -> None:
+    """Whatever a post-processor holds where its tokens belong: no id, and no error."""
+    processor = {"type": "TemplateProcessing", "single": [{"SpecialToken": place}], "special_tokens": tokens}
+    assert last_template_id(processor) == -1
+    processor = {
+        **processor,
+        "single": [{"SpecialToken": {"id": "[SEP]"}}],
+        "special_tokens": {"[SEP]": {"ids": [4, 7]}},
+    }
+    assert last_template_id(processor) == 7
+
+
+def test_nothing_large_of_a_stranger_is_remembered() -> None:
+    """The tokens that are remembered are short, and so is what they are known by."""
+    from padfix.read import backend
+
+    for large in ("x" * 10_000, 10**3000, 0.5):
+        for raw in ({"special": large, "normalized": False}, {"special": True, "normalized": large}):
+            assert Added.all_from_json([{"content": "<never-seen>", **raw}])[0] is not None
+            assert (
+                Added.all_from_json([{"content": f"<{'n' * 99}>", "special": True, "normalized": True}])[0]
+                is not None
+            )
+    assert not [key for key in backend._MADE if "never" in key[0] or len(key[0]) > 64]
 
 
 def test_quick_and_whole_reading_agree(corpus_name: str, corpus: Path) -> None:

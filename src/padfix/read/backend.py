@@ -72,7 +72,9 @@ class _Made(dict[tuple[Any, Any, Any], "Added | None"]):
 
     def __missing__(self, fields: tuple[Any, Any, Any]) -> Added | None:
         token = Added._of(*fields)
-        if token is not None and len(token.text) <= 64:
+        _, special, normalized = fields
+        # nothing of a stranger's size is remembered
+        if token is not None and len(token.text) <= 64 and type(special) is type(normalized) is bool:
             if len(self) >= _MAX_MADE:
                 self.clear()
             self[fields] = token

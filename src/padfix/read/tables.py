@@ -138,6 +138,14 @@ def template_ids(post_processor: Mapping[str, Any]) -> frozenset[int]:
     return frozenset(found)
 
 
+def _named_id(special_tokens: Any, place: Any) -> int:
+    """The last id of the token that a place in a template names, -1 where there is none."""
+    name = place.get("id") if isinstance(place, dict) else None
+    token = special_tokens.get(name) if isinstance(special_tokens, dict) and isinstance(name, str) else None
+    ids = token.get("ids") if isinstance(token, dict) else None
+    return ids[-1] if isinstance(ids, list) and ids and isinstance(ids[-1], int) else -1
+
+
 def last_template_id(post_processor: Mapping[str, Any]) -> int:
     """The id that ends a single text, -1 when nothing is put after it."""
     last = -1
@@ -149,9 +157,7 @@ def last_template_id(post_processor: Mapping[str, Any]) -> int:
             and isinstance(single[-1], dict)
             and "SpecialToken" in single[-1]
         ):
-            name = single[-1]["SpecialToken"].get("id")
-            ids = part.get("special_tokens", {}).get(name, {}).get("ids") or [-1]
-            last = ids[-1] if isinstance(ids[-1], int) else -1
+            last = _named_id(part.get("special_tokens"), single[-1]["SpecialToken"])
         elif part.get("type") in ("RobertaProcessing", "BertProcessing"):
             pair = part.get("sep")
             last = pair[1] if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[1], int) else last

@@ -91,7 +91,14 @@ def recover(folder: Path) -> bool:
 
 def interrupted(folder: Path) -> bool:
     """True when a fix was killed between its first and its last rename, so that old and new may be mixed."""
-    return os.path.isfile(os.path.join(folder, JOURNAL, _MANIFEST))  # noqa: PTH113, PTH118 - asked in every audit
+    try:
+        return stat.S_ISREG(os.stat(os.path.join(folder, JOURNAL, _MANIFEST)).st_mode)  # noqa: PTH116, PTH118 - in every audit
+    except PermissionError as error:
+        raise SourceError(
+            f"{folder}: cannot see whether a fix is half done in {JOURNAL}: {error.strerror}"
+        ) from error
+    except (OSError, ValueError):
+        return False
 
 
 def _stage(folder: Path, journal: Path, changes: Mapping[str, bytes | None]) -> None:
